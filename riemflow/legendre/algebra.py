@@ -1,0 +1,243 @@
+"""Sums, multiples, affine changes of variable and products of Legendre functions.
+
+The tree these classes build stays visible, so that conjugates and isometric embeddings known in
+closed form for the leaves are known for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from riemflow.errors import DomainError, ShapeError
+from riemflow.legendre.function import LegendreFunction
+from riemflow.validation import as_float, as_matrix, as_number, as_points
+
+
+class Sum(LegendreFunction):
+    """R(w) = Σ_k R_k(w), on the intersection of the domains."""
+
+    def __init__(self, terms: Sequence[LegendreFunction]):
+        dims = sorted({term.dim for term in terms})
+        if len(dims) != 1:
+            raise ShapeError(f"Terms of a sum need one dimension, but have {dims}: use product for blocks.")
+        self.terms: list[LegendreFunction] = []
+        for term in terms:
+            self.terms += term.terms if isinstance(term, Sum) else [term]
+        # dom (R1 + R2)* = dom R1* + dom R2*, which is everything as soon as one summand is.
+        onto = True if any(term.is_mirror_map for term in self.terms) else None
+        name = " + ".join(term.name for term in self.terms)
+        self._define(dims[0], name=f"({name})", interior=0.0, is_mirror_map=onto)
+        starts = [term.domain.interior for term in self.terms]
+        self.domain.interior = _common_point([*starts, np.mean(starts, axis=0)], self._belongs, self.name)
+
+    def _value(self, w):
+        return np.sum([term._value(w) for term in self.terms], axis=0)
+
+    def _gradient(self, w):
+        return np.sum([term._gradient(w) for term in self.terms], axis=0)
+
+    def _hessian(self, w):
+        return np.sum([term._hessian(w) for term in self.terms], axis=0)
+
+    def _third(self, w):
+        return np.sum([term._third(w) for term in self.terms], axis=0)
+
+    def _belongs(self, w):
+        return np.all([term._belongs(w) for term in self.terms], axis=0)
+
+
+class Scaled(LegendreFunction):
+    """c R(w) for a number c > 0, with conjugate c R*(μ/c)."""
+
+    def __init__(self, factor: Any, base: LegendreFunction):
+        self.factor = as_number("the factor of a Legendre function", factor, above=0.0)
+        self.base = base
+        name = f"{self.factor:g}·{base.name}"
+        self._define(base.dim, name=name, interior=base.domain.interior, is_mirror_map=base.is_mirror_map)
+
+    def _value(self, w):
+        return self.factor * self.base._value(w)
+
+    def _gradient(self, w):
+        return self.factor * self.base._gradient(w)
+
+    def _hessian(self, w):
+        return self.factor * self.base._hessian(w)
+
+    def _third(self, w):
+        return self.factor * self.base._third(w)
+
+    def _belongs(self, w):
+        return self.base._belongs(w)
+
+    def _make_conjugate(self):
+        return Scaled(self.factor, self.base.conjugate.compose(np.eye(self.dim) / self.factor))
+
+
+class Composed(LegendreFunction):
+    """R(A w + b) for an injective matrix A, shape=[m, d].
+
+    With A square its conjugate is ``R*(A^{-T} μ) - b·A^{-T} μ``; otherwise it is numerical.
+    """
+
+    def __init__(self, base: LegendreFunction, A: Any, b: Any = None):
+        self.base = base
+        self.A = as_matrix("A", A, (base.dim, None))
+        m, d = self.A.shape
+        self.b = np.zeros(m) if b is None else as_points("b", b, m)
+        if self.b.ndim != 1:
+            raise ShapeError(f"b has shape {self.b.shape}, but must have shape ({m},).")
+        if np.linalg.matrix_rank(self.A) < d:
+            raise DomainError(
+                f"A, of shape {self.A.shape}, has rank {np.linalg.matrix_rank(self.A)} < {d}: "
+                "R(A w + b) would not be strictly convex; drop the variables A does not see."
+            )
+        onto = base.is_mirror_map if m == d or base.is_mirror_map else None
+        start = np.linalg.lstsq(self.A, base.domain.interior - self.b, rcond=None)[0]
+        self._define(d, name=f"{base.name}∘A", interior=start, is_mirror_map=onto)
+        if not self._belongs(start):
+            self.domain.interior = self._closest_interior(start)
+
+    def _closest_interior(self, start: np.ndarray) -> np.ndarray:
+        """Search the affine subspace A w + b for a point of the base's domain."""
+        target = self.base.domain.interior
+
+        def outside(w: np.ndarray) -> float:
+            # How far from the base's interior point the segment towards A w + b still stays inside.
+            point = self.A @ w + self.b
+            if self.base._belongs(point):
+                return -1.0
+            shares = np.linspace(0, 1, 257)[:, None]
+            return -float(np.count_nonzero(self.base._belongs(target + shares * (point - target)))) / 257
+
+        scale = 1 + np.abs(start).max()
+        found = minimize(outside, start, method="Nelder-Mead", options={"initial_simplex": None, "maxiter": 2000})
+        rng = np.random.default_rng(0)
+        tries = [found.x, *(start + scale * s * rng.standard_normal(self.dim) for s in np.geomspace(0.01, 10, 500))]
+        return _common_point(tries, self._belongs, self.name)
+
+    def _value(self, w):
+        return self.base._value(w @ self.A.T + self.b)
+
+    def _gradient(self, w):
+        return self.base._gradient(w @ self.A.T + self.b) @ self.A
+
+    def _hessian(self, w):
+        return self.A.T @ self.base._hessian(w @ self.A.T + self.b) @ self.A
+
+    def _third(self, w):
+        third = self.base._third(w @ self.A.T + self.b)
+        return np.einsum("...ijk,ia,jb,kc->...abc", third, self.A, self.A, self.A, optimize=True)
+
+    def _belongs(self, w):
+        with np.errstate(all="ignore"):
+            return np.isfinite(w).all(axis=-1) & self.base._belongs(w @ self.A.T + self.b)
+
+    def _make_conjugate(self):
+        if self.A.shape[0] != self.A.shape[1]:
+            return super()._make_conjugate()
+        inverse = np.linalg.solve(self.A, np.eye(self.dim))
+        conjugate = Composed(self.base.conjugate, inverse.T)
+        return Tilted(conjugate, -inverse @ self.b) if self.b.any() else conjugate
+
+
+class Tilted(LegendreFunction):
+    """R(w) + c·w + k, which has R's metric; its conjugate is ``R*(μ - c) - k``."""
+
+    def __init__(self, base: LegendreFunction, slope: Any, constant: Any = 0.0):
+        self.base = base
+        self.slope = as_points("slope", slope, base.dim)
+        self.constant = as_number("constant", constant)
+        name = f"({base.name} + affine)"
+        self._define(base.dim, name=name, interior=base.domain.interior, is_mirror_map=base.is_mirror_map)
+
+    def _value(self, w):
+        return self.base._value(w) + w @ self.slope + self.constant
+
+    def _gradient(self, w):
+        return self.base._gradient(w) + self.slope
+
+    def _hessian(self, w):
+        return self.base._hessian(w)
+
+    def _third(self, w):
+        return self.base._third(w)
+
+    def _belongs(self, w):
+        return self.base._belongs(w)
+
+    def _make_conjugate(self):
+        shifted = self.base.conjugate.compose(np.eye(self.dim), -self.slope)
+        return Tilted(shifted, np.zeros(self.dim), -self.constant) if self.constant else shifted
+
+
+class Product(LegendreFunction):
+    """R(w) = Σ_k R_k(w_(k)) for blocks w = (w_(1), w_(2), …) of the parts' dimensions."""
+
+    def __init__(self, parts: Sequence[LegendreFunction]):
+        self.parts = list(parts)
+        if not self.parts:
+            raise ShapeError("A product needs at least one factor.")
+        edges = np.cumsum([0] + [part.dim for part in self.parts])
+        self.blocks = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        known = [part.is_mirror_map for part in self.parts]
+        onto = False if False in known else None if None in known else True
+        name = " ⊕ ".join(part.name for part in self.parts)
+        interior = np.concatenate([part.domain.interior for part in self.parts])
+        self._define(int(edges[-1]), name=f"({name})", interior=interior, is_mirror_map=onto)
+
+    def _each(self):
+        return zip(self.parts, self.blocks, strict=True)
+
+    def _value(self, w):
+        return np.sum([part._value(w[..., block]) for part, block in self._each()], axis=0)
+
+    def _gradient(self, w):
+        return np.concatenate([part._gradient(w[..., block]) for part, block in self._each()], axis=-1)
+
+    def _hessian(self, w):
+        hessian = np.zeros((*w.shape, self.dim))
+        for part, block in self._each():
+            hessian[..., block, block] = part._hessian(w[..., block])
+        return hessian
+
+    def _third(self, w):
+        third = np.zeros((*w.shape, self.dim, self.dim))
+        for part, block in self._each():
+            third[..., block, block, block] = part._third(w[..., block])
+        return third
+
+    def _belongs(self, w):
+        return np.all([part._belongs(w[..., block]) for part, block in self._each()], axis=0)
+
+    def _make_conjugate(self):
+        return Product([part.conjugate for part in self.parts])
+
+
+def product(*parts: LegendreFunction) -> Product:
+    """Return R(w) = R_1(w_(1)) + R_2(w_(2)) + … on separate blocks of variables.
+
+    Raises
+    ------
+    ShapeError
+        If there is no factor.
+    """
+    return Product(parts)
+
+
+def _common_point(candidates: Sequence[np.ndarray], belongs, name: str) -> np.ndarray:
+    points = as_float("candidates", np.array(candidates))
+    inside = points[belongs(points)]
+    if len(inside):
+        return inside[0]
+    # Convex combinations of the terms' interior points reach wherever the domains overlap between them.
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(points)), 4000)
+    mixed = weights @ points
+    inside = mixed[belongs(mixed)]
+    if len(inside):
+        return inside[0]
+    raise DomainError(f"No common point of the domains in {name} was found: do they intersect?")

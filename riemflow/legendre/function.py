@@ -1,0 +1,246 @@
+"""Legendre functions: strictly convex R whose gradient blows up at the boundary of dom R."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from riemflow import autodiff
+from riemflow.errors import DomainError
+from riemflow.validation import as_count, as_points, check_output, require_inside, short
+
+if TYPE_CHECKING:
+    from riemflow.legendre.algebra import Composed, Scaled, Sum
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+class Domain:
+    """The interior of dom R, an open convex set.
+
+    Attributes
+    ----------
+    interior : array, shape=[d]
+        A point inside.
+    """
+
+    def __init__(self, dim: int, belongs: Function, interior: np.ndarray):
+        self.dim = dim
+        self.interior = interior
+        self._belongs = belongs
+
+    def belongs(self, w: Any) -> np.ndarray:
+        """Tell whether each point lies in the interior: shape=[..., d] -> bool, shape=[...]."""
+        return self._belongs(as_points("w", w, self.dim))
+
+
+class LegendreFunction:
+    """A Legendre function R (Def. 3.7 of Li, Wang, Lee and Arora, 2022).
+
+    ``R : R^d -> R ∪ {∞}`` is strictly convex on the interior of its domain, and its gradient's norm
+    tends to infinity at the boundary. Its Hessian is the metric of the mirror flow
+    ``dw/dt = -∇²R(w)^{-1} ∇L(w)``.
+
+    Parameters
+    ----------
+    value : callable, shape=[..., d] -> shape=[...]
+        R, written with ``autograd.numpy`` unless all derivatives are given.
+    dim : int
+        d.
+    gradient, hessian, third : callable, optional
+        ∇R (shape=[..., d]), ∇²R (shape=[..., d, d]), ∇³R (shape=[..., d, d, d]). Automatic if left out.
+    domain : callable, shape=[..., d] -> bool, shape=[...], optional
+        Membership in the interior of dom R. All of R^d if left out.
+    interior : array, shape=[d], optional
+        A point inside the domain; searched for if left out.
+    conjugate : LegendreFunction or callable returning one, optional
+        R*; a numerical conjugate if left out.
+    name : str, optional
+
+    Raises
+    ------
+    ShapeError
+        If a callable is not vectorised over the leading axes.
+    DomainError
+        If no interior point is found, or R is not finite and strictly convex there.
+    """
+
+    dim: int
+    name: str
+    domain: Domain
+    is_mirror_map: bool | None
+
+    def __init__(
+        self,
+        value: Function,
+        dim: int,
+        *,
+        gradient: Function | None = None,
+        hessian: Function | None = None,
+        third: Function | None = None,
+        domain: Function | None = None,
+        interior: Any = None,
+        conjugate: LegendreFunction | Callable[[], LegendreFunction] | None = None,
+        name: str | None = None,
+    ):
+        dim = as_count("dim", dim)
+        self._callables = {
+            "value": value,
+            "gradient": gradient or autodiff.gradient(value),
+            "hessian": hessian or autodiff.jacobian(gradient or autodiff.gradient(value)),
+            "third": third
+            or autodiff.jacobian(hessian or autodiff.jacobian(gradient or autodiff.gradient(value)), 2),
+        }
+        self._membership = domain
+        self._given_conjugate = conjugate
+        self._define(dim, name=name or "R", interior=np.zeros(dim), is_mirror_map=None)
+        self.domain.interior = self._find_interior(interior)
+        self._check_callables()
+
+    def _define(self, dim: int, *, name: str, interior: Any, is_mirror_map: bool | None) -> None:
+        """Set what every Legendre function has; constructors of the catalogue call this."""
+        self.dim = dim
+        self.name = name
+        self.is_mirror_map = is_mirror_map
+        self.domain = Domain(dim, self._belongs, np.broadcast_to(np.asarray(interior, float), (dim,)).copy())
+        self._conjugate: LegendreFunction | None = None
+
+    def _find_interior(self, given: Any) -> np.ndarray:
+        if given is not None:
+            point = as_points("interior", given, self.dim)
+            require_inside("interior", point, self._belongs, f"dom {self.name}", "give a point inside.")
+            return point
+        d = self.dim
+        rng = np.random.default_rng(0)
+        candidates = [np.zeros(d), np.ones(d), np.full(d, 1 / (d + 1)), -np.ones(d), np.full(d, 0.5)]
+        candidates += [np.eye(d)[k] for k in range(d)]
+        candidates += [s * rng.standard_normal(d) for s in (0.1, 1.0, 10.0) for _ in range(100)]
+        inside = np.array(candidates)[np.asarray(self._belongs(np.array(candidates)), bool)]
+        if len(inside) == 0:
+            raise DomainError(f"No point inside dom {self.name} was found: pass interior=, a point inside it.")
+        return inside[0]
+
+    def _check_callables(self) -> None:
+        d, two = self.dim, np.stack([self.domain.interior] * 2)
+        remedy = "it must be vectorised, [..., d] -> [...]; sum over axis=-1 and index with [..., i]."
+        with np.errstate(all="ignore"):
+            check_output(f"{self.name}: value", self._value(two), (2,), remedy)
+            check_output(f"{self.name}: domain", self._belongs(two), (2,), remedy)
+            check_output(f"{self.name}: gradient", self._gradient(two), (2, d), remedy)
+            check_output(f"{self.name}: hessian", self._hessian(two), (2, d, d), remedy)
+            value = self._value(two)[0]
+        if not np.isfinite(value):
+            raise DomainError(
+                f"{self.name} is {value} at its interior point {short(two[0])}: pass domain= and interior=."
+            )
+        self._check_convex(two[:1])
+
+    def _check_convex(self, w: np.ndarray) -> None:
+        """Raise a `DomainError` where ∇²R is not positive definite; w has shape [n, d]."""
+        with np.errstate(all="ignore"):
+            hessian = np.asarray(self._hessian(w))
+        if not np.isfinite(hessian).all():
+            bad = w[~np.isfinite(hessian).all(axis=(-2, -1))][0]
+            raise DomainError(f"∇²{self.name} is not finite at w = {short(bad)}: R must be C² inside its domain.")
+        least = np.linalg.eigvalsh(hessian)[..., 0]
+        if (least <= 0).any():
+            k = int(np.argmin(least))
+            raise DomainError(
+                f"{self.name} is not strictly convex: at w = {short(w[k])} the smallest eigenvalue of its "
+                f"Hessian is {least[k]:.3g}, which must be > 0."
+            )
+
+    # Raw methods: float64 arrays inside the domain, no checks. The catalogue overrides them.
+
+    def _value(self, w: np.ndarray) -> np.ndarray:
+        return self._callables["value"](w)
+
+    def _gradient(self, w: np.ndarray) -> np.ndarray:
+        return self._callables["gradient"](w)
+
+    def _hessian(self, w: np.ndarray) -> np.ndarray:
+        return self._callables["hessian"](w)
+
+    def _third(self, w: np.ndarray) -> np.ndarray:
+        return self._callables["third"](w)
+
+    def _belongs(self, w: np.ndarray) -> np.ndarray:
+        finite = np.isfinite(w).all(axis=-1)
+        if self._membership is None:
+            return finite
+        with np.errstate(all="ignore"):
+            return finite & np.asarray(self._membership(w))
+
+    def _make_conjugate(self) -> LegendreFunction:
+        given = getattr(self, "_given_conjugate", None)
+        if given is not None:
+            return given if isinstance(given, LegendreFunction) else given()
+        from riemflow.legendre.conjugate import NumericalConjugate
+
+        return NumericalConjugate(self)
+
+    # Public methods: checked arguments.
+
+    def _inside(self, w: Any, name: str = "w") -> np.ndarray:
+        w = as_points(name, w, self.dim)
+        require_inside(name, w, self._belongs, f"dom {self.name}", "move it inside.")
+        return w
+
+    def __call__(self, w: Any) -> np.ndarray:
+        """R(w): shape=[..., d] -> shape=[...]. Raises `DomainError` outside the interior of dom R."""
+        return self._value(self._inside(w))
+
+    def gradient(self, w: Any) -> np.ndarray:
+        """∇R(w), the dual point: shape=[..., d] -> shape=[..., d]."""
+        return self._gradient(self._inside(w))
+
+    def hessian(self, w: Any) -> np.ndarray:
+        """∇²R(w), the metric: shape=[..., d] -> shape=[..., d, d]."""
+        return self._hessian(self._inside(w))
+
+    def third(self, w: Any) -> np.ndarray:
+        """∇³R(w): shape=[..., d] -> shape=[..., d, d, d]."""
+        return self._third(self._inside(w))
+
+    @property
+    def conjugate(self) -> LegendreFunction:
+        """R*(μ) = sup_w μ·w - R(w), whose gradient is the inverse of ∇R (Lemma 4.7)."""
+        if self._conjugate is None:
+            self._conjugate = self._make_conjugate()
+            if self._conjugate._conjugate is None:
+                self._conjugate._conjugate = self
+        return self._conjugate
+
+    def bregman_divergence(self, w: Any, w0: Any) -> np.ndarray:
+        """D_R(w, w0) = R(w) - R(w0) - ∇R(w0)·(w - w0) ≥ 0: shapes=[..., d] -> shape=[...]."""
+        w, w0 = self._inside(w), self._inside(w0, "w0")
+        return self._value(w) - self._value(w0) - (self._gradient(w0) * (w - w0)).sum(axis=-1)
+
+    # Algebra; see riemflow.legendre.algebra.
+
+    def __add__(self, other: LegendreFunction) -> Sum:
+        if not isinstance(other, LegendreFunction):
+            return NotImplemented
+        from riemflow.legendre.algebra import Sum
+
+        return Sum([self, other])
+
+    def __mul__(self, factor: float) -> Scaled:
+        if isinstance(factor, LegendreFunction):
+            return NotImplemented
+        from riemflow.legendre.algebra import Scaled
+
+        return Scaled(factor, self)
+
+    __rmul__ = __mul__
+
+    def compose(self, A: Any, b: Any = None) -> Composed:
+        """Return w -> R(A w + b) for an injective A, shape=[m, d], and b, shape=[m] (zero if left out)."""
+        from riemflow.legendre.algebra import Composed
+
+        return Composed(self, A, b)
+
+    def __repr__(self) -> str:
+        return f"{self.name} on R^{self.dim}"

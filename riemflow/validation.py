@@ -1,0 +1,112 @@
+"""Checks of arguments, made once at the public boundary.
+
+Public methods call these and then hand plain float64 arrays to private methods (a leading
+underscore), which check nothing and are what hot loops call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from riemflow.errors import DomainError, ShapeError
+
+
+def as_float(name: str, value: Any) -> np.ndarray:
+    """Return `value` as a finite float64 array. Integers are converted exactly.
+
+    Raises
+    ------
+    DomainError
+        If an entry is NaN, infinite, complex, boolean or no number at all.
+    ShapeError
+        If nested sequences are ragged.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(f"{name} is ragged: every row needs the same length ({error}).") from error
+    if array.dtype.kind not in "fiu":
+        raise DomainError(f"{name} must hold real numbers, not dtype {array.dtype}.")
+    array = array.astype(np.float64, copy=False)
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise DomainError(
+            f"{name} must be finite, but entry {list(where)} is {array[where]}: remove or replace it."
+        )
+    return array
+
+
+def as_points(name: str, value: Any, dim: int) -> np.ndarray:
+    """Return `value` as a float64 array of shape [..., dim].
+
+    Raises
+    ------
+    ShapeError
+        If the last axis does not have length `dim`.
+    DomainError
+        As `as_float`.
+    """
+    array = as_float(name, value)
+    if array.ndim == 0 or array.shape[-1] != dim:
+        raise ShapeError(
+            f"{name} has shape {array.shape}, but the last axis must have length {dim}: shape [..., {dim}]."
+        )
+    return array
+
+
+def as_matrix(name: str, value: Any, shape: tuple[int | None, int | None]) -> np.ndarray:
+    """Return `value` as a float64 matrix whose axes match `shape` (None: any positive length)."""
+    array = as_float(name, value)
+    fits = array.ndim == 2 and all(
+        n > 0 and want in (None, n) for n, want in zip(array.shape, shape, strict=False)
+    )
+    if not fits:
+        wanted = tuple("any" if n is None else n for n in shape)
+        raise ShapeError(f"{name} has shape {array.shape}, but must be a matrix of shape {wanted}.")
+    return array
+
+
+def as_number(name: str, value: Any, *, above: float = -np.inf, below: float = np.inf) -> float:
+    """Return `value` as a float strictly between `above` and `below`."""
+    array = as_float(name, value)
+    if array.ndim != 0:
+        raise ShapeError(f"{name} has shape {array.shape}, but must be one number.")
+    number = float(array)
+    if not above < number < below:
+        raise DomainError(f"{name} is {number}, but must lie strictly between {above} and {below}.")
+    return number
+
+
+def as_count(name: str, value: Any, *, least: int = 1) -> int:
+    """Return `value` as an int that is at least `least`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise DomainError(f"{name} is {value!r}, but must be a whole number, at least {least}.")
+    if value < least:
+        raise DomainError(f"{name} is {value}, but must be at least {least}.")
+    return int(value)
+
+
+def require_inside(
+    name: str, points: np.ndarray, belongs: Callable[[np.ndarray], np.ndarray], where: str, remedy: str
+) -> None:
+    """Raise a `DomainError` naming the first of `points` [..., d] that does not belong."""
+    inside = np.asarray(belongs(points))
+    if not inside.all():
+        bad = points[~inside] if points.ndim > 1 else points[None]
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise DomainError(f"{name} = {short(bad[0])}{more} lies on or outside the boundary of {where}: {remedy}")
+
+
+def short(point: np.ndarray) -> str:
+    """Write a point in a few characters, for error messages."""
+    return np.array2string(np.asarray(point), precision=6, threshold=6, edgeitems=2, separator=", ")
+
+
+def check_output(name: str, value: Any, shape: tuple[int, ...], remedy: str) -> None:
+    """Raise a `ShapeError` unless a user's callable returned an array of the shape it should."""
+    got = np.shape(value)
+    if got != shape:
+        raise ShapeError(f"{name} returned shape {got} where {shape} was expected: {remedy}")
