@@ -7,14 +7,14 @@ closed form for the leaves are known for the whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.legendre.function import LegendreFunction
-from riemflow.validation import as_float, as_matrix, as_number, as_points
+from riemflow.validation import as_float, as_matrix, as_number, as_points, short
 
 
 class Sum(LegendreFunction):
@@ -103,22 +103,27 @@ class Composed(LegendreFunction):
             self.domain.interior = self._closest_interior(start)
 
     def _closest_interior(self, start: np.ndarray) -> np.ndarray:
-        """Search the affine subspace A w + b for a point of the base's domain."""
-        target = self.base.domain.interior
-
-        def outside(w: np.ndarray) -> float:
-            # How far from the base's interior point the segment towards A w + b still stays inside.
-            point = self.A @ w + self.b
-            if self.base._belongs(point):
-                return -1.0
-            shares = np.linspace(0, 1, 257)[:, None]
-            return -float(np.count_nonzero(self.base._belongs(target + shares * (point - target)))) / 257
-
-        scale = 1 + np.abs(start).max()
-        found = minimize(outside, start, method="Nelder-Mead", options={"initial_simplex": None, "maxiter": 2000})
-        rng = np.random.default_rng(0)
-        tries = [found.x, *(start + scale * s * rng.standard_normal(self.dim) for s in np.geomspace(0.01, 10, 500))]
-        return _common_point(tries, self._belongs, self.name)
+        """Find an interior point by Newton on ½ dist(z, range)² + ε R(z), ε ↓ 0, from the base's own."""
+        pseudo = np.linalg.pinv(self.A)
+        off_range = np.eye(self.A.shape[0]) - self.A @ pseudo
+        z = self.base.domain.interior.copy()
+        for epsilon in np.geomspace(1.0, 1e-12, 25):
+            for _ in range(20):
+                gradient = off_range @ (z - self.b) + epsilon * self.base._gradient(z)
+                step = np.linalg.solve(off_range + epsilon * self.base._hessian(z), -gradient)
+                shrink = 1.0
+                while not self.base._belongs(z + shrink * step) and shrink > 1e-12:
+                    shrink *= 0.5
+                z = z + (shrink if shrink == 1.0 else 0.9 * shrink) * step
+                if np.abs(step).max() < 1e-9 * (1 + np.abs(z).max()):
+                    break
+            w = pseudo @ (z - self.b)
+            if self._belongs(w):
+                return w
+        raise DomainError(
+            f"No w with A w + b inside dom {self.base.name} was found (closest try {short(w)}): "
+            "does the affine subspace meet the domain's interior?"
+        )
 
     def _value(self, w):
         return self.base._value(w @ self.A.T + self.b)
@@ -183,7 +188,7 @@ class Product(LegendreFunction):
         if not self.parts:
             raise ShapeError("A product needs at least one factor.")
         edges = np.cumsum([0] + [part.dim for part in self.parts])
-        self.blocks = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self.blocks = [slice(int(a), int(b)) for a, b in pairwise(edges)]
         known = [part.is_mirror_map for part in self.parts]
         onto = False if False in known else None if None in known else True
         name = " ⊕ ".join(part.name for part in self.parts)

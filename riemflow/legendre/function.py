@@ -71,6 +71,8 @@ class LegendreFunction:
     name: str
     domain: Domain
     is_mirror_map: bool | None
+    _membership: Function | None = None
+    _given_conjugate: LegendreFunction | Callable[[], LegendreFunction] | None = None
 
     def __init__(
         self,
@@ -119,7 +121,9 @@ class LegendreFunction:
         candidates += [s * rng.standard_normal(d) for s in (0.1, 1.0, 10.0) for _ in range(100)]
         inside = np.array(candidates)[np.asarray(self._belongs(np.array(candidates)), bool)]
         if len(inside) == 0:
-            raise DomainError(f"No point inside dom {self.name} was found: pass interior=, a point inside it.")
+            raise DomainError(
+                f"No point inside dom {self.name} was found: pass interior=, a point inside it."
+            )
         return inside[0]
 
     def _check_callables(self) -> None:
@@ -143,7 +147,9 @@ class LegendreFunction:
             hessian = np.asarray(self._hessian(w))
         if not np.isfinite(hessian).all():
             bad = w[~np.isfinite(hessian).all(axis=(-2, -1))][0]
-            raise DomainError(f"∇²{self.name} is not finite at w = {short(bad)}: R must be C² inside its domain.")
+            raise DomainError(
+                f"∇²{self.name} is not finite at w = {short(bad)}: R must be C² inside its domain."
+            )
         least = np.linalg.eigvalsh(hessian)[..., 0]
         if (least <= 0).any():
             k = int(np.argmin(least))
@@ -174,7 +180,7 @@ class LegendreFunction:
             return finite & np.asarray(self._membership(w))
 
     def _make_conjugate(self) -> LegendreFunction:
-        given = getattr(self, "_given_conjugate", None)
+        given = self._given_conjugate
         if given is not None:
             return given if isinstance(given, LegendreFunction) else given()
         from riemflow.legendre.conjugate import NumericalConjugate

@@ -64,6 +64,7 @@ class Parametrization:
     name: str
     manifold: Submanifold | None
     domain: ParameterDomain
+    _membership: Function | None = None
 
     def __init__(
         self,
@@ -109,11 +110,10 @@ class Parametrization:
     def _belongs(self, x: np.ndarray) -> np.ndarray:
         """Membership in the open set of R^D, the submanifold left aside."""
         finite = np.isfinite(x).all(axis=-1)
-        membership = getattr(self, "_membership", None)
-        if membership is None:
+        if self._membership is None:
             return finite
         with np.errstate(all="ignore"):
-            return finite & np.asarray(membership(x))
+            return finite & np.asarray(self._membership(x))
 
     def _on_manifold(self, x: np.ndarray) -> np.ndarray:
         inside = self._belongs(x)
@@ -137,7 +137,10 @@ class Parametrization:
 
     def _finite(self, what: str, value: Any, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         check_output(
-            f"{self.name}: {what}", value, x.shape[:-1] + shape, "it must be vectorised over the leading axes."
+            f"{self.name}: {what}",
+            value,
+            x.shape[:-1] + shape,
+            "it must be vectorised over the leading axes.",
         )
         if not np.isfinite(value).all():
             raise DomainError(f"{what} of {self.name} is not finite at the given x: restrict its domain=.")
