@@ -1,0 +1,34 @@
+"""Legendre functions: their algebra, their conjugates, and a catalogue with analytic derivatives."""
+
+from riemflow.legendre.algebra import product
+from riemflow.legendre.barriers import LogDet, LorentzBarrier
+from riemflow.legendre.entropies import (
+    BurgEntropy,
+    FermiDirac,
+    HyperbolicEntropy,
+    NegativeEntropy,
+    TsallisEntropy,
+)
+from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
+from riemflow.legendre.quadratic import Quadratic, SquaredNorm
+from riemflow.legendre.ridge import LogBarrier, SoftplusSum
+
+__all__ = [
+    "BurgEntropy",
+    "FermiDirac",
+    "HyperbolicEntropy",
+    "LegendreFunction",
+    "LogBarrier",
+    "LogDet",
+    "LogPartition",
+    "LogSumExp",
+    "LorentzBarrier",
+    "NegativeEntropy",
+    "Quadratic",
+    "SimplexEntropy",
+    "SoftplusSum",
+    "SquaredNorm",
+    "TsallisEntropy",
+    "product",
+]

@@ -1,0 +1,178 @@
+"""Logarithmic barriers of a paraboloid and of the positive definite matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from riemflow.legendre.algebra import Tilted
+from riemflow.legendre.function import LegendreFunction
+from riemflow.validation import as_count
+
+
+class LorentzBarrier(LegendreFunction):
+    """R(w) = -ln(w_d - ½ Σ_{i<d} w_i²) above the paraboloid; its metric is hyperbolic space.
+
+    Its gradient fills μ_d < 0, so it is no mirror map. The conjugate is
+    ``-‖μ_{<d}‖² / (2μ_d) - 1 - ln(-μ_d)``.
+
+    Parameters
+    ----------
+    dim : int
+        d.
+    """
+
+    def __init__(self, dim: int):
+        dim = as_count("dim", dim)
+        self._flat_part = np.diag(np.append(np.ones(dim - 1), 0.0))
+        top = np.append(np.zeros(dim - 1), 1.0)
+        self._define(dim, name="LorentzBarrier", interior=top, is_mirror_map=False)
+
+    def _height(self, w: np.ndarray) -> np.ndarray:
+        return w[..., -1] - 0.5 * (w[..., :-1] ** 2).sum(axis=-1)
+
+    def _normal(self, w: np.ndarray) -> np.ndarray:
+        """The gradient of the height divided by it, shape=[..., d]."""
+        normal = np.concatenate([-w[..., :-1], np.ones((*w.shape[:-1], 1))], axis=-1)
+        return normal / self._height(w)[..., None]
+
+    def _value(self, w):
+        return -np.log(self._height(w))
+
+    def _gradient(self, w):
+        return -self._normal(w)
+
+    def _hessian(self, w):
+        n = self._normal(w)
+        return n[..., :, None] * n[..., None, :] + self._flat_part / self._height(w)[..., None, None]
+
+    def _third(self, w):
+        n, P = self._normal(w), self._flat_part
+        mixed = np.einsum("ij,...k->...ijk", P, n)
+        mixed = mixed + np.einsum("ik,...j->...ijk", P, n) + np.einsum("jk,...i->...ijk", P, n)
+        cube = n[..., :, None, None] * n[..., None, :, None] * n[..., None, None, :]
+        return -2.0 * cube - mixed / self._height(w)[..., None, None, None]
+
+    def _belongs(self, w):
+        with np.errstate(all="ignore"):
+            return np.isfinite(w).all(axis=-1) & (self._height(w) > 0)
+
+    def _make_conjugate(self):
+        return LorentzConjugate(self)
+
+
+class LorentzConjugate(LegendreFunction):
+    """R*(μ) = -‖y‖² / (2m) - 1 - ln(-m) on m < 0, for μ = (y, m): the conjugate of `LorentzBarrier`."""
+
+    def __init__(self, base: LorentzBarrier):
+        self.base = base
+        bottom = base._gradient(base.domain.interior)
+        self._define(base.dim, name="LorentzConjugate", interior=bottom, is_mirror_map=False)
+
+    def _make_conjugate(self):
+        return self.base
+
+    @staticmethod
+    def _split(w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return y [..., d-1], v = -1/m [...] (the height of the primal point) and ‖y‖² [...]."""
+        y = w[..., :-1]
+        return y, -1.0 / w[..., -1], (y * y).sum(axis=-1)
+
+    def _value(self, w):
+        _, v, y2 = self._split(w)
+        return 0.5 * v * y2 - 1.0 + np.log(v)
+
+    def _gradient(self, w):
+        y, v, y2 = self._split(w)
+        return np.concatenate([v[..., None] * y, (v * (0.5 * v * y2 + 1.0))[..., None]], axis=-1)
+
+    def _hessian(self, w):
+        y, v, y2 = self._split(w)
+        hessian = v[..., None, None] * self.base._flat_part
+        cross = (v * v)[..., None] * y
+        hessian[..., :-1, -1] = cross
+        hessian[..., -1, :-1] = cross
+        hessian[..., -1, -1] = v * v * (v * y2 + 1.0)
+        return hessian
+
+    def _third(self, w):
+        y, v, y2 = self._split(w)
+        third = np.zeros((*w.shape, self.dim, self.dim))
+        block = (v * v)[..., None, None] * np.eye(self.dim - 1)
+        cross = 2.0 * (v**3)[..., None] * y
+        third[..., :-1, :-1, -1] = block
+        third[..., :-1, -1, :-1] = block
+        third[..., -1, :-1, :-1] = block
+        third[..., :-1, -1, -1] = cross
+        third[..., -1, :-1, -1] = cross
+        third[..., -1, -1, :-1] = cross
+        third[..., -1, -1, -1] = v**3 * (3.0 * v * y2 + 2.0)
+        return third
+
+    def _belongs(self, w):
+        return np.isfinite(w).all(axis=-1) & (w[..., -1] < 0)
+
+
+class LogDet(LegendreFunction):
+    """R(w) = -ln det S(w) on positive definite S, with w the upper triangle of S row by row.
+
+    d = n(n+1)/2. An off-diagonal coordinate stands in two entries of S, so its gradient is
+    ``-2 (S^{-1})_{ij}``, and the conjugate is ``-n - ln det M(μ)`` with ``M_ii = -μ_ii`` and
+    ``M_ij = -μ_ij / 2``. The gradient fills M > 0 only, so R is no mirror map.
+
+    Parameters
+    ----------
+    n : int
+        Size of the matrix.
+    """
+
+    def __init__(self, n: int):
+        self.n = as_count("n", n)
+        rows, columns = np.triu_indices(self.n)
+        dim = len(rows)
+        self._diagonal = rows == columns
+        self._basis = np.zeros((dim, self.n, self.n))
+        self._basis[np.arange(dim), rows, columns] = 1.0
+        self._basis[np.arange(dim), columns, rows] = 1.0
+        self._define(dim, name="LogDet", interior=self._diagonal.astype(float), is_mirror_map=False)
+
+    def _matrix(self, w: np.ndarray) -> np.ndarray:
+        """S(w), symmetric: shape=[..., d] -> shape=[..., n, n]."""
+        return np.tensordot(w, self._basis, axes=(-1, 0))
+
+    def _whitened_basis(self, w: np.ndarray) -> np.ndarray:
+        """L^{-1} B_a L^{-T} for S = L Lᵀ and the coordinates' matrices B_a: shape=[..., d, n, n]."""
+        factor = np.linalg.cholesky(self._matrix(w))[..., None, :, :]
+        half = np.linalg.solve(factor, self._basis)
+        return np.linalg.solve(factor, np.swapaxes(half, -1, -2))
+
+    def _value(self, w):
+        factor = np.linalg.cholesky(self._matrix(w))
+        return -2.0 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
+
+    def _gradient(self, w):
+        return -np.trace(self._whitened_basis(w), axis1=-2, axis2=-1)
+
+    def _hessian(self, w):
+        C = self._whitened_basis(w).reshape(*w.shape, -1)
+        return C @ np.swapaxes(C, -1, -2)
+
+    def _third(self, w):
+        C = self._whitened_basis(w)
+        return -2.0 * np.einsum("...aij,...bjk,...cki->...abc", C, C, C, optimize=True)
+
+    def _belongs(self, w):
+        finite = np.isfinite(w).all(axis=-1)
+        with np.errstate(all="ignore"):
+            # Scaled to ones on the diagonal, so that matrices of any units are judged alike.
+            S = self._matrix(np.where(finite[..., None], w, 0.0))
+            diagonal = np.diagonal(S, axis1=-2, axis2=-1)
+            positive = finite & (diagonal > 0).all(axis=-1)
+            scale = 1.0 / np.sqrt(np.where(positive[..., None], diagonal, 1.0))
+            S = scale[..., :, None] * S * scale[..., None, :]
+            S = np.where(positive[..., None, None] & np.isfinite(S), S, 0.0)
+            # Below rounding the sign of an eigenvalue, and whether Cholesky succeeds, is an accident.
+            return positive & (np.linalg.eigvalsh(S)[..., 0] > self.n * np.finfo(float).eps)
+
+    def _make_conjugate(self):
+        dual = LogDet(self.n).compose(np.diag(np.where(self._diagonal, -1.0, -0.5)))
+        return Tilted(dual, np.zeros(self.dim), -float(self.n))
