@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
@@ -17,11 +18,12 @@ from autograd.extend import vspace
 Function = Callable[[np.ndarray], np.ndarray]
 
 
-def _vjp(fun: Function, x: np.ndarray):
+def _vjp(fun: Function, x: np.ndarray) -> tuple[Callable, Any]:
     with warnings.catch_warnings():
         # A derivative that vanishes identically (the Hessian of a linear function) is no mistake.
         warnings.filterwarnings("ignore", message="Output seems independent of input")
-        return make_vjp(fun, x)
+        pair: Any = make_vjp(fun, x)
+        return pair
 
 
 def gradient(fun: Function) -> Function:

@@ -97,7 +97,9 @@ def require_inside(
     if not inside.all():
         bad = points[~inside] if points.ndim > 1 else points[None]
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise DomainError(f"{name} = {short(bad[0])}{more} lies on or outside the boundary of {where}: {remedy}")
+        raise DomainError(
+            f"{name} = {short(bad[0])}{more} lies on or outside the boundary of {where}: {remedy}"
+        )
 
 
 def short(point: np.ndarray) -> str:

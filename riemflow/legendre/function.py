@@ -173,7 +173,7 @@ class LegendreFunction:
         return self._callables["third"](w)
 
     def _belongs(self, w: np.ndarray) -> np.ndarray:
-        finite = np.isfinite(w).all(axis=-1)
+        finite = np.asarray(np.isfinite(w).all(axis=-1))
         if self._membership is None:
             return finite
         with np.errstate(all="ignore"):

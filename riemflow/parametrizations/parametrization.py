@@ -109,7 +109,7 @@ class Parametrization:
 
     def _belongs(self, x: np.ndarray) -> np.ndarray:
         """Membership in the open set of R^D, the submanifold left aside."""
-        finite = np.isfinite(x).all(axis=-1)
+        finite = np.asarray(np.isfinite(x).all(axis=-1))
         if self._membership is None:
             return finite
         with np.errstate(all="ignore"):

@@ -86,7 +86,7 @@ def test_interior_points_of_composed_domains_are_found():
     narrow = NegativeEntropy(3).compose([[1.0], [1.0], [-1.0]], [-5.0, 0.0, 5.001])  # 5 < w < 5.001
     assert 5 < narrow.domain.interior[0] < 5.001
     wedge = LogBarrier(-np.eye(2), [0.0, 0.0]) + LogBarrier(
-        [[1.0, 1.0]] + np.eye(2).tolist(), [1.0, 9.0, 9.0]
+        [[1.0, 1.0], *np.eye(2).tolist()], [1.0, 9.0, 9.0]
     )
     assert wedge.domain.belongs(wedge.domain.interior)
 

@@ -68,7 +68,7 @@ def test_a_value_that_is_not_vectorised_is_refused():
 
 
 def test_a_function_that_is_not_convex_is_refused_with_its_eigenvalue():
-    with pytest.raises(DomainError, match="not strictly convex.*smallest eigenvalue of its Hessian is -2"):
+    with pytest.raises(DomainError, match=r"not strictly convex.*smallest eigenvalue of its Hessian is -2"):
         LegendreFunction(lambda w: w[..., 0] ** 2 - w[..., 1] ** 2, 2)
 
 
