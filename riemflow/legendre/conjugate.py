@@ -31,7 +31,7 @@ class NumericalConjugate(LegendreFunction):
 
     # Newton converges quadratically: a step this small, once taken, leaves an error below rounding.
     tolerance = 1e-9
-    max_iterations = 200
+    max_iterations = 1000
 
     def __init__(self, base: LegendreFunction):
         self.base = base
@@ -165,10 +165,11 @@ def _is_determined(scaled: np.ndarray, scale: np.ndarray, mu: np.ndarray, w: np.
 
     There the minimiser is at infinity, and the residual only seems to vanish because it is below rounding.
     """
+    regular = np.linalg.eigvalsh(scaled)[..., 0] > 64 * EPS * w.shape[-1]
     K = np.linalg.solve(scaled, np.broadcast_to(np.eye(w.shape[-1]), scaled.shape))
     K = scale[..., :, None] * K * scale[..., None, :]
     spread = (np.abs(K) @ (EPS * np.abs(mu))[..., None])[..., 0]
-    return (spread <= 1e-2 * (1.0 + np.abs(w))).all(axis=-1)
+    return regular & (spread <= 1e-3 * (1.0 + np.abs(w))).all(axis=-1)
 
 
 def _line_search(R: LegendreFunction, w: np.ndarray, mu: np.ndarray, step: np.ndarray, slope: np.ndarray):
@@ -183,7 +184,7 @@ def _line_search(R: LegendreFunction, w: np.ndarray, mu: np.ndarray, step: np.nd
     # Once the expected decrease drowns in the rounding of the value, only the slope tells.
     drowned = -slope <= 1e-9 * (1.0 + np.abs(value))
     new_slope = np.full(n, np.nan)
-    for _ in range(60):
+    for trials in range(60):
         rows = np.flatnonzero(~accepted)
         if len(rows) == 0:
             break
@@ -200,9 +201,10 @@ def _line_search(R: LegendreFunction, w: np.ndarray, mu: np.ndarray, step: np.nd
         rows = rows[lower]
         new[rows], residual[rows], new_slope[rows] = trial[lower], trial_residual[lower], trial_slope[lower]
         accepted[rows] = True
-        length[~accepted] *= 0.5
-    # In a tail such as that of e^w the Newton step is far too short, always by about the same length.
-    growing = np.flatnonzero(accepted & (length == 1.0) & (new_slope < 0.25 * slope))
+        length[~accepted] *= 0.5 if trials < 10 else 1.0 / 16.0
+    # In a tail such as that of e^w the Newton step is far too short, always by about the same length, while
+    # the slope falls off: any step that still goes down is taken.
+    growing = np.flatnonzero(accepted & (length == 1.0) & (new_slope < 0.1 * slope))
     for _ in range(40):
         if len(growing) == 0:
             break
@@ -212,8 +214,7 @@ def _line_search(R: LegendreFunction, w: np.ndarray, mu: np.ndarray, step: np.nd
         growing, trial = growing[good], trial[good]
         trial_residual = R._gradient(trial) - mu[growing]
         trial_slope = (trial_residual * step[growing]).sum(axis=-1)
-        good = np.isfinite(trial_residual).all(axis=-1) & (trial_slope <= 0)
+        good = np.isfinite(trial_residual).all(axis=-1) & (trial_slope < 0)
         growing = growing[good]
         new[growing], residual[growing] = trial[good], trial_residual[good]
-        growing = growing[trial_slope[good] < 0.25 * slope[growing]]
     return accepted, new, residual

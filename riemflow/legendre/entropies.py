@@ -368,3 +368,9 @@ class TsallisConjugate(SeparableConjugate):
     def _admits(self, w):
         q = self.base.q
         return (q - 1.0) * (w - 1.0) / q > -1.0
+
+    def _flat_inverse(self, z):
+        # The image of a tiny w_i may round to the boundary itself, which is 1/(1 - q).
+        mu, edge = super()._flat_inverse(z), 1.0 / (1.0 - self.base.q)
+        inside = edge - np.copysign(1e-15, edge) * (1.0 + abs(edge))
+        return np.minimum(mu, inside) if edge > 0 else np.maximum(mu, inside)
