@@ -1,0 +1,6 @@
+"""The only door to integrators of ordinary differential equations."""
+
+from riemflow.integration.batched import solve_batched
+from riemflow.integration.single import Solution, solve_ode
+
+__all__ = ["Solution", "solve_batched", "solve_ode"]

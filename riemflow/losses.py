@@ -1,0 +1,211 @@
+"""Losses on the weights, and schedules of them in time (Def. 3.1 of Li, Wang, Lee and Arora, 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from riemflow import autodiff
+from riemflow.errors import DomainError, ShapeError
+from riemflow.validation import as_count, as_float, as_matrix, as_points, check_output
+
+__all__ = ["LeastSquares", "Linear", "LinearModelLoss", "Logistic", "Loss", "Piecewise", "as_loss"]
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+class Loss:
+    """A differentiable loss L on R^d.
+
+    Parameters
+    ----------
+    value : callable, shape=[..., d] -> shape=[...]
+        Written with ``autograd.numpy`` unless the derivatives are given.
+    dim : int
+        d.
+    gradient, hessian : callable, optional
+        ∇L (shape=[..., d]) and ∇²L (shape=[..., d, d]); automatic if left out.
+
+    Raises
+    ------
+    ShapeError
+        If `value` is not vectorised over the leading axes.
+    """
+
+    dim: int
+
+    def __init__(
+        self, value: Function, dim: int, gradient: Function | None = None, hessian: Function | None = None
+    ):
+        self.dim = as_count("dim", dim)
+        self._callables = {
+            "value": value,
+            "gradient": gradient or autodiff.gradient(value),
+            "hessian": hessian or autodiff.jacobian(gradient or autodiff.gradient(value)),
+        }
+        with np.errstate(all="ignore"):
+            remedy = "it must be vectorised, [..., d] -> [...]; sum over axis=-1."
+            check_output("the loss", value(np.full((2, self.dim), 0.5)), (2,), remedy)
+
+    def _value(self, w: np.ndarray) -> np.ndarray:
+        return self._callables["value"](w)
+
+    def _gradient(self, w: np.ndarray) -> np.ndarray:
+        return self._callables["gradient"](w)
+
+    def _hessian(self, w: np.ndarray) -> np.ndarray:
+        return self._callables["hessian"](w)
+
+    def __call__(self, w: Any) -> np.ndarray:
+        """L(w): shape=[..., d] -> shape=[...]."""
+        return self._value(as_points("w", w, self.dim))
+
+    def gradient(self, w: Any) -> np.ndarray:
+        """∇L(w): shape=[..., d] -> shape=[..., d]."""
+        return self._gradient(as_points("w", w, self.dim))
+
+    def hessian(self, w: Any) -> np.ndarray:
+        """∇²L(w): shape=[..., d] -> shape=[..., d, d]."""
+        return self._hessian(as_points("w", w, self.dim))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} on R^{self.dim}"
+
+
+class LinearModelLoss(Loss):
+    """L(w) = ℓ(Zw) for data Z, shape=[n, d], with rows for samples."""
+
+    def __init__(self, Z: Any):
+        self.Z = as_matrix("Z", Z, (None, None))
+        self.dim = self.Z.shape[1]
+
+    def _outer_value(self, s: np.ndarray) -> np.ndarray:
+        raise TypeError("LinearModelLoss is a base: use LeastSquares or Logistic.")
+
+    def _outer_gradient(self, s: np.ndarray) -> np.ndarray:
+        raise TypeError("LinearModelLoss is a base: use LeastSquares or Logistic.")
+
+    def _outer_hessian(self, s: np.ndarray) -> np.ndarray:
+        raise TypeError("LinearModelLoss is a base: use LeastSquares or Logistic.")
+
+    def _value(self, w):
+        return self._outer_value(w @ self.Z.T)
+
+    def _gradient(self, w):
+        return self._outer_gradient(w @ self.Z.T) @ self.Z
+
+    def _hessian(self, w):
+        return self.Z.T @ self._outer_hessian(w @ self.Z.T) @ self.Z
+
+
+class LeastSquares(LinearModelLoss):
+    """L(w) = ‖Zw - Y‖² / 2n for Z, shape=[n, d], and Y, shape=[n]."""
+
+    def __init__(self, Z: Any, Y: Any):
+        super().__init__(Z)
+        self.Y = as_points("Y", Y, len(self.Z))
+        if self.Y.ndim != 1:
+            raise ShapeError(f"Y has shape {self.Y.shape}, but must have shape ({len(self.Z)},).")
+
+    def _outer_value(self, s):
+        return 0.5 * np.mean((s - self.Y) ** 2, axis=-1)
+
+    def _outer_gradient(self, s):
+        return (s - self.Y) / len(self.Y)
+
+    def _outer_hessian(self, s):
+        n = len(self.Y)
+        return np.broadcast_to(np.eye(n) / n, (*s.shape, n))
+
+
+class Logistic(LinearModelLoss):
+    """L(w) = (1/n) Σ ln(1 + exp(-y_i z_i·w)) for labels y_i of -1 or +1."""
+
+    def __init__(self, Z: Any, labels: Any):
+        super().__init__(Z)
+        self.labels = as_points("labels", labels, len(self.Z))
+        if self.labels.ndim != 1 or not np.isin(self.labels, (-1.0, 1.0)).all():
+            raise DomainError(f"labels must be {len(self.Z)} numbers, each -1 or +1.")
+
+    def _outer_value(self, s):
+        return np.mean(np.logaddexp(0.0, -self.labels * s), axis=-1)
+
+    def _outer_gradient(self, s):
+        return -self.labels * expit(-self.labels * s) / len(self.labels)
+
+    def _outer_hessian(self, s):
+        curvature = expit(s) * expit(-s) / len(self.labels)
+        return curvature[..., None] * np.eye(len(self.labels))
+
+
+class Linear(Loss):
+    """L(w) = c·w."""
+
+    def __init__(self, c: Any):
+        self.c = as_float("c", c)
+        if self.c.ndim != 1 or self.c.size == 0:
+            raise ShapeError(f"c has shape {self.c.shape}, but must have shape (d,).")
+        self.dim = len(self.c)
+
+    def _value(self, w):
+        return w @ self.c
+
+    def _gradient(self, w):
+        return np.broadcast_to(self.c, w.shape)
+
+    def _hessian(self, w):
+        return np.zeros((*w.shape, self.dim))
+
+
+class Piecewise:
+    """A loss that is losses[k] from breakpoints[k-1] to breakpoints[k], constant in time in between.
+
+    Parameters
+    ----------
+    breakpoints : increasing positive times, one fewer than losses
+    losses : losses on one space R^d
+    """
+
+    def __init__(self, breakpoints: Sequence[float], losses: Sequence[Loss]):
+        self.breakpoints = np.atleast_1d(as_float("breakpoints", breakpoints))
+        self.losses = list(losses)
+        if len(self.losses) != len(self.breakpoints) + 1:
+            raise ShapeError(
+                f"{len(self.breakpoints)} breakpoints separate {len(self.breakpoints) + 1} losses, "
+                f"but {len(self.losses)} were given."
+            )
+        if (np.diff(self.breakpoints, prepend=0.0) <= 0).any():
+            raise DomainError(f"breakpoints must be positive and increasing, but are {self.breakpoints}.")
+        dims = sorted({loss.dim for loss in self.losses})
+        if len(dims) > 1:
+            raise ShapeError(f"All pieces need one dimension, but have {dims}.")
+        self.dim = dims[0]
+
+    def at(self, t: float) -> Loss:
+        """Return the loss in force at time t."""
+        return self.losses[int(np.searchsorted(self.breakpoints, t, side="right"))]
+
+    def __repr__(self) -> str:
+        return f"Piecewise({len(self.losses)} losses on R^{self.dim})"
+
+
+def as_loss(loss: Any, dim: int) -> Loss | Piecewise:
+    """Return `loss` as a loss on R^dim; a plain callable is differentiated automatically.
+
+    Raises
+    ------
+    ShapeError
+        If the loss lives on another space.
+    DomainError
+        If it is no loss and not callable.
+    """
+    if not isinstance(loss, Loss | Piecewise):
+        if not callable(loss):
+            raise DomainError(f"loss is a {type(loss).__name__}, but must be a Loss or a callable of w.")
+        return Loss(loss, dim)
+    if loss.dim != dim:
+        raise ShapeError(f"The loss is on R^{loss.dim}, but the weights are in R^{dim}.")
+    return loss
