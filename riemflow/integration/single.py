@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -122,8 +123,7 @@ def solve_ode(
     with bar, np.errstate(all="ignore"):
         run.bar = bar
         try:
-            for left, right in zip(edges[:-1], edges[1:], strict=True):
-                # The right side may jump at a breakpoint: its values inside the interval are the ones meant.
+            for left, right in pairwise(edges):
                 y = run.interval(left, right, y, method)
                 if run.status != "finished":
                     break
@@ -157,13 +157,16 @@ class _Run:
         self.stats = {"n_steps": 0, "n_rhs": 0, "n_jac": 0}
         self.status, self.message, self.event = "finished", "", None
         self.bar: Any = None
-        self.signs = None
+        self.signs: list[bool] = []
+        self.latest = np.inf
 
     def f(self, t: float, y: np.ndarray) -> np.ndarray:
+        # The right side may jump at the interval's end: its values inside the interval are the ones meant.
         self.stats["n_rhs"] += 1
-        return self.rhs(t, y)
+        return self.rhs(min(t, self.latest), y)
 
     def interval(self, left: float, right: float, y: np.ndarray, method: str) -> np.ndarray:
+        self.latest = float(np.nextafter(right, left))
         self.signs = [event(left, y) > 0 for event in self.events]
         t = left
         if method != "CVODE":

@@ -1,0 +1,20 @@
+"""Gradient, mirror and Riemannian flows, their discrete steps and their limits."""
+
+from riemflow.flows.descent import Descent, gradient_descent, mirror_descent
+from riemflow.flows.gradient import gradient_flow
+from riemflow.flows.limits import BregmanMinimum, minimize_bregman
+from riemflow.flows.mirror import mirror_flow
+from riemflow.flows.riemannian import riemannian_gradient_flow
+from riemflow.flows.solution import Flow
+
+__all__ = [
+    "BregmanMinimum",
+    "Descent",
+    "Flow",
+    "gradient_descent",
+    "gradient_flow",
+    "minimize_bregman",
+    "mirror_descent",
+    "mirror_flow",
+    "riemannian_gradient_flow",
+]

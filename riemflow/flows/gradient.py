@@ -1,0 +1,87 @@
+"""Gradient flow of L∘G on the parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from riemflow.errors import ShapeError
+from riemflow.flows.solution import Flow, run_flow
+from riemflow.losses import as_loss
+from riemflow.parametrizations.parametrization import Parametrization
+
+
+def gradient_flow(
+    G: Parametrization,
+    loss: Any,
+    x_init: Any,
+    t: Any,
+    *,
+    rtol: float = 1e-8,
+    atol: Any = None,
+    method: str = "auto",
+    progress: bool = False,
+    throw: bool = True,
+) -> Flow:
+    """Integrate ``x' = -∂G(x)ᵀ ∇L(G(x))``, x(0) = x_init (equation 1 of the paper).
+
+    Parameters
+    ----------
+    G : Parametrization
+    loss : Loss, Piecewise, or callable, shape=[..., d] -> shape=[...]
+    x_init : array, shape=[D]
+    t : float, increasing array, or np.inf
+        End time, output times, or the limit.
+    rtol, atol : float
+        Tolerances of the integrator; atol is rtol times the size of x_init if left out.
+    method : "auto", "DOP853" or "CVODE"
+    progress : bool
+        Show a progress bar.
+    throw : bool
+        Raise on failure, with the partial flow; otherwise return it.
+
+    Returns
+    -------
+    Flow
+        With w = G(x) and x. On a submanifold ``stats["drift"]`` is how far x left it.
+
+    Raises
+    ------
+    DomainError, ShapeError
+        For input of the wrong shape, outside the domain, or not finite.
+    ConvergenceError
+        If the flow leaves the domain or the integrator fails.
+    """
+    loss = as_loss(loss, G.dim)
+    x_init = G._inside(x_init, "x_init")
+    if x_init.ndim != 1:
+        raise ShapeError(f"x_init has shape {x_init.shape}, but must be one point of shape ({G.dim_in},).")
+    evaluate = G._evaluator()
+
+    def velocity(piece, x):
+        w, jacobian = evaluate(x)
+        return -jacobian.T @ piece._gradient(w)
+
+    flow = run_flow(
+        velocity,
+        x_init,
+        t,
+        loss,
+        {"w": G._fun, "x": lambda x: x},
+        formulation="parameters",
+        inside=G._belongs,
+        rtol=rtol,
+        atol=atol,
+        scale=float(np.abs(x_init).max()) or 1.0,
+        method=method,
+        progress=progress,
+        throw=throw,
+    )
+    if G.manifold is not None:
+        drift = float(np.abs(flow.x - G.manifold.project(flow.x)).max())
+        return Flow(
+            flow.t, flow.w, flow.x, None, flow.status, flow.message, {**flow.stats, "drift": drift},
+            flow._solution, flow._maps,
+        )  # fmt: skip
+    return flow
