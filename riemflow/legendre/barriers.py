@@ -164,12 +164,11 @@ class LogDet(LegendreFunction):
         finite = np.isfinite(w).all(axis=-1)
         with np.errstate(all="ignore"):
             # Scaled to ones on the diagonal, so that matrices of any units are judged alike.
-            S = self._matrix(np.where(finite[..., None], w, 0.0))
+            S = self._matrix(np.nan_to_num(w, posinf=0.0, neginf=0.0))
             diagonal = np.diagonal(S, axis1=-2, axis2=-1)
             positive = finite & (diagonal > 0).all(axis=-1)
-            scale = 1.0 / np.sqrt(np.where(positive[..., None], diagonal, 1.0))
-            S = scale[..., :, None] * S * scale[..., None, :]
-            S = np.where(positive[..., None, None] & np.isfinite(S), S, 0.0)
+            scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+            S = np.nan_to_num(scale[..., :, None] * S * scale[..., None, :])
             # Below rounding the sign of an eigenvalue, and whether Cholesky succeeds, is an accident.
             return positive & (np.linalg.eigvalsh(S)[..., 0] > self.n * np.finfo(float).eps)
 

@@ -12,6 +12,7 @@ from riemflow.legendre import (
     HyperbolicEntropy,
     LegendreFunction,
     LogBarrier,
+    LogPartition,
     LogSumExp,
     NegativeEntropy,
     SimplexEntropy,
@@ -50,6 +51,7 @@ def test_agrees_for_the_conjugates_themselves(case):
         (BurgEntropy(2), [-1e-8, -1e12]),
         (SimplexEntropy(2), [-600.0, -20.0]),
         (LogSumExp(2), [1e-130, 0.3]),
+        (LogSumExp(3), [1e-5, 2.8e-27, 1e-9]),
         (HyperbolicEntropy([1e-6], [1e-6]), [6.0]),
         (HyperbolicEntropy([1e-6], [1e-6]).conjugate, [-1e4]),
     ],
@@ -61,6 +63,16 @@ def test_far_tails(R, mu):
     assert numerical.domain.belongs(mu)
     # e^μ magnifies the rounding of μ by |μ|, 700 at most.
     assert np.allclose(numerical.gradient(mu), R.conjugate.gradient(mu), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e9])
+def test_next_to_a_vertex_of_a_polytope(size):
+    # The slacks are some 1/size, and b - A w gives them with an error 1e-16: size² 1e-16 in ∇R.
+    case = next(c for c in CASES if c.name == "LogBarrier")
+    R = case.make()
+    mu = size * np.random.default_rng(0).standard_normal((50, 2))
+    w = NumericalConjugate(R).gradient(mu)
+    assert np.abs(R.gradient(w) - mu).max() < 1e-14 * size**2
 
 
 def test_a_batch_is_the_sum_of_its_rows():
@@ -104,6 +116,12 @@ def test_outside_the_range_the_worst_point_is_named():
 def test_the_boundary_of_the_range_is_outside(mu):
     # σ(w) rounds to 1 at w = 37, where the residual is zero though there is no solution.
     assert not NumericalConjugate(SoftplusSum([[1.0]], [0.0])).domain.belongs([mu])
+
+
+def test_the_middle_of_an_oblique_edge_is_outside():
+    # Residual and rounding of μ = 0 both vanish there; only the Hessian, singular to rounding, tells.
+    R = LogPartition([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+    assert NumericalConjugate(R).domain.belongs([[0.0, 0.0], [0.1, 0.1]]).tolist() == [False, True]
 
 
 def test_raw_belongs_refuses_what_is_not_finite():
