@@ -1,0 +1,234 @@
+"""Parametrizations that act on every weight by itself: powers, differences, products, exponentials."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from riemflow.parametrizations.parametrization import Parametrization
+from riemflow.validation import as_count
+
+
+def _diagonal(entries: np.ndarray) -> np.ndarray:
+    """Spread [..., d] on the diagonal of [..., d, d]."""
+    return entries[..., None] * np.eye(entries.shape[-1])
+
+
+def _cube(entries: np.ndarray) -> np.ndarray:
+    """Spread [..., d] on the diagonal of [..., d, d, d]."""
+    d = entries.shape[-1]
+    cube = np.zeros((*entries.shape, d, d))
+    i = np.arange(d)
+    cube[..., i, i, i] = entries
+    return cube
+
+
+class _Elementwise(Parametrization):
+    """w_i = g(x_i). A subclass gives g, g' and g'' on arrays."""
+
+    def _g(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _g1(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _g2(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _fun(self, x):
+        return self._g(x)
+
+    def _jacobian(self, x):
+        return _diagonal(self._g1(x))
+
+    def _hessian(self, x):
+        return _cube(self._g2(x))
+
+
+class Identity(_Elementwise):
+    """``G(x) = x`` on R^d: gradient flow itself, with R(w) = ½‖w - w_init‖².
+
+    Parameters
+    ----------
+    dim : int
+        d = D.
+
+    Raises
+    ------
+    DomainError
+        If `dim` is not a whole number, at least 1.
+    """
+
+    def __init__(self, dim: int):
+        d = as_count("dim", dim)
+        self._define(d, d, name=f"Identity({d})")
+
+    def _g(self, x):
+        return x.copy()
+
+    def _g1(self, x):
+        return np.ones_like(x)
+
+    def _g2(self, x):
+        return np.zeros_like(x)
+
+
+class Hadamard(_Elementwise):
+    """``G(x) = x^k``, entry by entry.
+
+    Defined where x_i ≠ 0 for all i (everywhere for k = 1): there G is regular, and no flow of the
+    ∇G_i reaches x_i = 0, which is an equilibrium. It commutes. For k = 2, R is the entropy with the
+    factor ¼, ``R(w) = ¼ Σ w_i (ln(w_i / w0_i) - 1)``. For k ≥ 3 the flows blow up in finite time,
+    so R is Legendre but no mirror map: ∇R is not onto.
+
+    Parameters
+    ----------
+    dim : int
+        d = D.
+    power : int
+        k ≥ 1.
+
+    Raises
+    ------
+    DomainError
+        If an argument is not a whole number, at least 1.
+    """
+
+    def __init__(self, dim: int, power: int = 2):
+        d, self.power = as_count("dim", dim), as_count("power", power)
+        self._define(d, d, name=f"Hadamard({d}, power={self.power})")
+
+    def _g(self, x):
+        return x**self.power
+
+    def _g1(self, x):
+        return self.power * x ** (self.power - 1)
+
+    def _g2(self, x):
+        k = self.power
+        return k * (k - 1) * x ** (k - 2) if k > 1 else np.zeros_like(x)
+
+    def _belongs(self, x):
+        inside = np.isfinite(x)
+        return (inside if self.power == 1 else inside & (x != 0)).all(axis=-1)
+
+
+class Exponential(_Elementwise):
+    """``G(x) = exp(x)``, entry by entry, on R^d.
+
+    It commutes, and R is Burg's entropy: ``R(w) = Σ w_i / w0_i - ln(w_i / w0_i)`` on w > 0.
+
+    Parameters
+    ----------
+    dim : int
+        d = D.
+
+    Raises
+    ------
+    DomainError
+        If `dim` is not a whole number, at least 1.
+    """
+
+    def __init__(self, dim: int):
+        d = as_count("dim", dim)
+        self._define(d, d, name=f"Exponential({d})")
+
+    def _g(self, x):
+        return np.exp(x)
+
+    def _g1(self, x):
+        return np.exp(x)
+
+    def _g2(self, x):
+        return np.exp(x)
+
+
+class HadamardDifference(Parametrization):
+    """``G(u, v) = u^k - v^k``, entry by entry, with x = (u, v), shape=[..., 2d].
+
+    Defined where all u_i ≠ 0 and v_i ≠ 0 (everywhere for k = 1); the flows of the ∇G_i keep this
+    set. With a vanishing u_i or v_i the map is `Hadamard`, and dom R a half-line in w_i. It commutes; for
+    k = 2, R is the hyperbolic entropy of Corollary 4.17 of Li, Wang, Lee and Arora (2022).
+
+    Parameters
+    ----------
+    dim : int
+        d; D = 2d.
+    power : int
+        k ≥ 1.
+
+    Raises
+    ------
+    DomainError
+        If an argument is not a whole number, at least 1.
+    """
+
+    def __init__(self, dim: int, power: int = 2):
+        d = as_count("dim", dim)
+        self._part = Hadamard(d, power)
+        self.power = self._part.power
+        self._define(2 * d, d, name=f"HadamardDifference({d}, power={self.power})")
+
+    def _fun(self, x):
+        d = self.dim
+        return self._part._fun(x[..., :d]) - self._part._fun(x[..., d:])
+
+    def _jacobian(self, x):
+        d = self.dim
+        return np.concatenate(
+            [self._part._jacobian(x[..., :d]), -self._part._jacobian(x[..., d:])], axis=-1
+        )
+
+    def _hessian(self, x):
+        d = self.dim
+        hessian = np.zeros((*x.shape[:-1], d, 2 * d, 2 * d))
+        hessian[..., :d, :d] = self._part._hessian(x[..., :d])
+        hessian[..., d:, d:] = -self._part._hessian(x[..., d:])
+        return hessian
+
+    def _belongs(self, x):
+        return self._part._belongs(x[..., : self.dim]) & self._part._belongs(x[..., self.dim :])
+
+
+class HadamardProduct(Parametrization):
+    """``G(u, v) = u ⊙ v`` with x = (u, v), shape=[..., 2d].
+
+    Defined where (u_i, v_i) ≠ (0, 0) for all i: there G is regular, and the flows of the ∇G_i stay.
+    It commutes. The rotation ``p = (u + v)/√2, q = (u - v)/√2`` turns it into ½(p² - q²), so that R is
+    hyperbolic entropy with p and q in the place of u and v. Starting with |u_i| = |v_i| ties w_i to one
+    sign, and R is an entropy on that half-line.
+
+    Parameters
+    ----------
+    dim : int
+        d; D = 2d.
+
+    Raises
+    ------
+    DomainError
+        If `dim` is not a whole number, at least 1.
+    """
+
+    def __init__(self, dim: int):
+        d = as_count("dim", dim)
+        self._define(2 * d, d, name=f"HadamardProduct({d})")
+
+    def _fun(self, x):
+        d = self.dim
+        return x[..., :d] * x[..., d:]
+
+    def _jacobian(self, x):
+        d = self.dim
+        return np.concatenate([_diagonal(x[..., d:]), _diagonal(x[..., :d])], axis=-1)
+
+    def _hessian(self, x):
+        d = self.dim
+        hessian = np.zeros((*x.shape[:-1], d, 2 * d, 2 * d))
+        i = np.arange(d)
+        hessian[..., i, i, d + i] = 1.0
+        hessian[..., i, d + i, i] = 1.0
+        return hessian
+
+    def _belongs(self, x):
+        d = self.dim
+        finite = np.isfinite(x).all(axis=-1)
+        return finite & ((x[..., :d] != 0) | (x[..., d:] != 0)).all(axis=-1)
