@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.polynomial.chebyshev import chebval, chebvander
 from scipy.integrate import DOP853
-from scipy.interpolate import BarycentricInterpolator
 from scipy.optimize import brentq
 from sksundae.cvode import CVODE
 from tqdm import tqdm
@@ -18,11 +18,20 @@ from tqdm import tqdm
 from riemflow.errors import DomainError
 
 Rhs = Callable[[float, np.ndarray], np.ndarray]
-Event = Callable[[float, np.ndarray], float]
+Event = Callable[[float, np.ndarray], "float | bool"]
 
-STIFF_STEPS = 15  # steps in a row at DOP853's stability boundary before CVODE takes over
+# Hairer and Wanner's rule: so many steps at DOP853's stability boundary and CVODE takes over; so many
+# steps inside it, one after the other, and counting starts afresh.
+STIFF_STEPS, MILD_STEPS = 15, 6
 STABILITY = 6.1  # h times the Jacobian's norm at that boundary (Hairer and Wanner, dop853.f)
 MAX_STEPS = 200_000
+# Share of the tolerance the integrators are given: BDF's local errors add up, and DOP853's interpolant is
+# less accurate than its steps where stability bounds them (both measured at some 30 times the tolerance).
+SHARE = 0.03
+
+# Where a step of CVODE is sampled, as shares of it, and the matrix from values to Chebyshev coefficients.
+_NODES = (1 - np.cos(np.pi * np.arange(6) / 5)) / 2
+_FIT = np.linalg.solve(chebvander(2 * _NODES - 1, 5), np.eye(6))
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,8 @@ def solve_ode(
     t_span : (start, end)
     jac : callable, optional
         ∂f/∂y, shape=[m, m], used once the problem is stiff.
-    events : callables (t, y) -> number
-        The integration stops where one turns from positive to negative.
+    events : callables (t, y) -> number or bool
+        The integration stops where one ceases to be positive, or true.
     method : "auto", "DOP853" or "CVODE"
         "auto" starts with DOP853 and hands over when its steps are bound by stability.
     """
@@ -151,7 +160,7 @@ class _Run:
 
     def __init__(self, rhs: Rhs, jac, events: Sequence[Event], rtol: float, atol, max_steps: int):
         self.rhs, self.jac, self.events = rhs, jac, events
-        self.rtol, self.atol, self.max_steps = max(rtol, 2.5e-14), atol, max_steps
+        self.rtol, self.atol, self.max_steps = max(SHARE * rtol, 2.5e-14), SHARE * np.asarray(atol), max_steps
         self.pieces: list[_Piece] = []
         self.methods: list[str] = []
         self.stats = {"n_steps": 0, "n_rhs": 0, "n_jac": 0}
@@ -178,13 +187,11 @@ class _Run:
     def explicit(self, left: float, right: float, y: np.ndarray, stop_if_stiff: bool):
         self.methods.append("DOP853")
         solver = DOP853(self.f, left, y, right, rtol=self.rtol, atol=self.atol)
-        stiff = 0
+        stiff = mild = 0
         while solver.status == "running":
-            message = solver.step()
+            solver.step()
             if solver.status == "failed":
-                return self.fail(
-                    f"DOP853 failed ({message or 'the step size underflowed'})", solver.t, solver.y
-                )
+                return self.fail("DOP853 failed (the step size underflowed)", solver.t, solver.y)
             if self.accept(_Piece(solver.t_old, solver.t, _rows(solver.dense_output()))):
                 return self.pieces[-1].end, self.pieces[-1](np.array([self.pieces[-1].end]))[0]
             if solver.status == "running" and stop_if_stiff:
@@ -193,7 +200,9 @@ class _Run:
                 slope = np.linalg.norm(K[-1] - K[-2])
                 gap = h * np.linalg.norm(K[:-1].T @ solver.B - solver.A[-1] @ K[:-1])
                 bound = gap > 0 and h * slope / gap > STABILITY
-                stiff = stiff + 1 if bound else max(stiff - 1, 0)
+                stiff, mild = (stiff + 1, 0) if bound else (stiff, mild + 1)
+                if mild >= MILD_STEPS:
+                    stiff = 0
                 if stiff >= STIFF_STEPS:
                     break
             if self.stats["n_steps"] >= self.max_steps:
@@ -229,15 +238,14 @@ class _Run:
                 new = float(np.ravel(step.t)[-1])
                 state = np.array(np.atleast_2d(step.y)[-1])
                 if not step.success or not new > t or not np.isfinite(state).all():
-                    return self.fail(f"CVODE failed ({step.message})", t, y)[1]
-                # A BDF step is a polynomial of degree at most 5: seven of its values give it back.
-                nodes = t + (new - t) * (1 - np.cos(np.pi * (np.arange(6) + 0.5) / 6)) / 2
-                values = [np.array(np.atleast_2d(solver.step(s).y)[-1]) for s in nodes[::-1]][::-1]
+                    reason = "the step size underflowed" if step.success else step.message
+                    return self.fail(f"CVODE failed ({reason})", t, y)[1]
+                # A BDF step is a polynomial of degree at most 5: six of its values give it back.
+                inner = [np.array(np.atleast_2d(solver.step(s).y)[-1]) for s in t + (new - t) * _NODES[1:-1]]
                 solver.step(new)  # back to the end of the step, or the next call would only return there
             except RuntimeError as error:
                 return self.fail(f"CVODE failed ({error})", t, y)[1]
-            nodes, values = np.append(nodes, new), np.array([*values, state])
-            if self.accept(_Piece(t, new, _rows_of_polynomial(nodes, values))):
+            if self.accept(_Piece(t, new, _polynomial(t, new, np.array([y, *inner, state])))):
                 return self.pieces[-1](np.array([self.pieces[-1].end]))[0]
             t, y = new, state
             if self.stats["n_steps"] >= self.max_steps:
@@ -255,15 +263,13 @@ class _Run:
                 continue
 
             def along(t: float, event=event) -> float:
-                value = float(event(t, piece(np.array([t]))[0]))
-                return value if np.isfinite(value) else -1.0
+                value = event(t, piece(np.array([t]))[0])
+                if isinstance(value, bool | np.bool_):  # a test of membership: bisection finds its edge
+                    return 1.0 if value else -1.0
+                return float(value) if np.isfinite(value) else -1.0
 
             if not along(piece.end) > 0:
-                where = piece.start
-                if along(piece.start) > 0:
-                    where = float(
-                        brentq(along, piece.start, piece.end, xtol=1e-14 * (1 + abs(piece.end)), rtol=1e-14)
-                    )
+                where = _edge(along, piece.start, piece.end)
                 if where < first:
                     first, index = where, k
         if index is None:
@@ -278,9 +284,23 @@ class _Run:
         return t, y
 
 
+def _edge(along: Callable[[float], float], start: float, end: float) -> float:
+    """Return the last time, to rounding, at which `along` is still positive; it is not at `end`."""
+    if not along(start) > 0:
+        return start
+    tolerance = 4 * np.finfo(float).eps * max(abs(start), abs(end), np.finfo(float).tiny)
+    root = float(brentq(along, start, end, xtol=tolerance))
+    # A domain is left at its edge, but the last point reported belongs to it.
+    while root > start and not along(root) > 0:
+        root, tolerance = max(start, root - tolerance), 2 * tolerance
+    return root
+
+
 def _rows(dense) -> Callable[[np.ndarray], np.ndarray]:
     return lambda t: dense(t).T
 
 
-def _rows_of_polynomial(nodes: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return BarycentricInterpolator(nodes, values)
+def _polynomial(start: float, end: float, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the polynomial through `values`, shape=[6, m], at the nodes of [start, end]."""
+    coefficients = _FIT @ values
+    return lambda t: chebval(2 * (t - start) / (end - start) - 1, coefficients).T
