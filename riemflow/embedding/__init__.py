@@ -1,0 +1,18 @@
+"""Reverse theory: isometric embeddings of ∇²R in closed form or by a spectral solver, and their inverses."""
+
+from riemflow.embedding.build import embed, parametrization_from_legendre
+from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding, SampledDefect, bracket_defect
+from riemflow.embedding.parametrization import EmbeddedParametrization
+from riemflow.embedding.region import Ball, Box
+
+__all__ = [
+    "Ball",
+    "Box",
+    "ClosedForm",
+    "EmbeddedParametrization",
+    "IsometricEmbedding",
+    "SampledDefect",
+    "bracket_defect",
+    "embed",
+    "parametrization_from_legendre",
+]

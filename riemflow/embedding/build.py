@@ -1,0 +1,110 @@
+"""`embed`: from a Legendre function to an isometric embedding, and on to its parametrization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from riemflow.embedding.closed_form import closed_form
+from riemflow.embedding.region import check_region
+from riemflow.embedding.spectral import MAX_DIM, spectral
+from riemflow.errors import DomainError, NoClosedFormError
+from riemflow.legendre.function import LegendreFunction
+from riemflow.validation import as_count, as_number
+
+if TYPE_CHECKING:
+    from riemflow.embedding.embedding import IsometricEmbedding
+    from riemflow.embedding.parametrization import EmbeddedParametrization
+
+METHODS = ("auto", "closed-form", "spectral")
+COORDINATES = ("auto", "raw")
+
+
+def embed(
+    R: LegendreFunction,
+    region: Any = None,
+    *,
+    ambient_dim: int | None = None,
+    tol: float = 1e-10,
+    method: str = "auto",
+    coordinates: str = "auto",
+    seed: int = 0,
+    progress: bool = False,
+) -> IsometricEmbedding:
+    """Return F with ∂F(w)ᵀ ∂F(w) = ∇²R(w) (Thm 5.1; Nash's theorem says that one exists).
+
+    Parameters
+    ----------
+    R : LegendreFunction
+    region : Box or Ball, optional
+        A compact region inside dom R. Needed by the spectral solver and by hyperbolic closed forms.
+    ambient_dim : int, optional
+        D ≥ d. By default what the closed form has, or d(d+3)/2 (1 for d = 1) for the spectral solver. A
+        number given makes "auto" use a closed form only if it has exactly this D.
+    tol : float
+        For the spectral solver: the largest ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ accepted at 4,000 points it was
+        not fitted to. If only 1e-4 or better is reached, F is returned with
+        ``F.certificate.passed`` False.
+    method : {"auto", "closed-form", "spectral"}
+        "auto" reads a closed form off R's structure where it can and otherwise solves numerically.
+    coordinates : {"auto", "raw"}
+        In this version both mean the raw coordinates w.
+    seed : int
+        Of the random parts of the spectral solver's start and points.
+    progress : bool
+        Whether to show the spectral solver's stages.
+
+    Raises
+    ------
+    DomainError
+        If the region leaves dom R, ∇²R is not positive definite on it, ambient_dim < d, d > 3 for
+        the spectral solver, the spectral solver has no region, or an option is unknown.
+    NoClosedFormError
+        If a closed form is needed and some part of R has none; names the part.
+    ConvergenceError
+        If the spectral solver's defect exceeds max(tol, 1e-4); `.partial` is what it reached.
+    """
+    if not isinstance(R, LegendreFunction):
+        raise DomainError(f"R is {type(R).__name__}, but must be a LegendreFunction: wrap it in one.")
+    for name, value, allowed in (("method", method, METHODS), ("coordinates", coordinates, COORDINATES)):
+        if value not in allowed:
+            raise DomainError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}.")
+    tol = as_number("tol", tol, above=0.0)
+    seed = as_count("seed", seed, least=0)
+    if ambient_dim is not None and as_count("ambient_dim", ambient_dim) < R.dim:
+        raise DomainError(f"ambient_dim = {ambient_dim} is less than d = {R.dim}: no such embedding exists.")
+    if region is not None:
+        check_region(region, R)
+    if method != "spectral":
+        try:
+            F = closed_form(R, region)
+            if ambient_dim in (None, F.ambient_dim):
+                return F
+            if method == "closed-form":
+                raise NoClosedFormError(
+                    f"The closed form for {R.name} has ambient_dim = {F.ambient_dim}, not {ambient_dim}: "
+                    'leave ambient_dim out, or use method="spectral".'
+                )
+        except NoClosedFormError:
+            if method == "closed-form" or region is None or R.dim > MAX_DIM:
+                raise
+    if region is None:
+        raise DomainError(
+            f"The spectral solver needs a region to embed {R.name} on: pass region=, a Box or Ball."
+        )
+    return spectral(R, region, ambient_dim=ambient_dim, tol=tol, seed=seed, progress=progress)
+
+
+def parametrization_from_legendre(
+    R: LegendreFunction, region: Any = None, **embed_options: Any
+) -> EmbeddedParametrization:
+    """Return G with ∂G∂Gᵀ = ∇²R^{-1}, commuting on M = F(region), so that its flow is R's mirror flow.
+
+    G is the inverse of the isometric embedding ``embed(R, region, **embed_options)`` (Thm 5.1), which is its
+    attribute `embedding`. Start flows at x = G.embedding(w).
+
+    Raises
+    ------
+    DomainError, NoClosedFormError, ConvergenceError
+        As `embed`.
+    """
+    return embed(R, region, **embed_options).parametrization()

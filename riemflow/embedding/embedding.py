@@ -1,0 +1,223 @@
+"""Isometric embeddings F of the Hessian metric ∇²R in a Euclidean space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from riemflow.embedding.inverse import nearest_point, require_converged
+from riemflow.legendre.function import Domain
+from riemflow.validation import as_points, require_inside, short
+
+if TYPE_CHECKING:
+    from riemflow.embedding.parametrization import EmbeddedParametrization
+    from riemflow.embedding.region import Region
+    from riemflow.legendre.function import LegendreFunction
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A certificate that rests on a formula: the isometry holds exactly, up to rounding.
+
+    Attributes
+    ----------
+    structure : str
+        The Legendre function whose structure gave the formula.
+    """
+
+    structure: str
+    defect: float = 0.0
+    passed: bool = True
+
+    def __repr__(self) -> str:
+        return f"ClosedForm({self.structure}: exact up to rounding)"
+
+
+@dataclass(frozen=True)
+class SampledDefect:
+    """A certificate that rests on a sample: ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ at points F was not fitted to.
+
+    Attributes
+    ----------
+    defect : float
+        The largest found.
+    n_points : int
+    worst_point : array, shape=[d]
+    tol : float
+        What was asked for.
+    degree : int
+        Total degree of F's polynomials.
+    seconds : float
+    """
+
+    defect: float
+    n_points: int
+    worst_point: np.ndarray = field(repr=False)
+    tol: float
+    degree: int
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the largest defect found is within the tolerance."""
+        return self.defect <= self.tol
+
+    def __repr__(self) -> str:
+        verdict = "within" if self.passed else "NOT within"
+        return (
+            f"SampledDefect(at worst {self.defect:.1e} at {self.n_points} points, {verdict} tol={self.tol:g}; "
+            f"at w={short(self.worst_point)}, degree {self.degree}, {self.seconds:.1f} s)"
+        )
+
+
+class IsometricEmbedding:
+    """An embedding F with ∂F(w)ᵀ ∂F(w) = ∇²R(w), as Thm 5.1 needs it (Nash's theorem gives one).
+
+    Attributes
+    ----------
+    R : LegendreFunction
+    dim, ambient_dim : int
+        d and D.
+    region : Box, Ball or None
+        The region asked for; None if F was built on the whole domain of R.
+    domain : Domain
+        Where F may be evaluated.
+    method : str
+        "closed-form" or "spectral".
+    certificate : ClosedForm or SampledDefect
+        What the isometry rests on.
+    """
+
+    R: LegendreFunction
+    region: Region | None
+    certificate: ClosedForm | SampledDefect
+
+    def _define(self, R, ambient_dim: int, *, region, method: str, certificate: Any) -> None:
+        self.R, self.region = R, region
+        self.dim, self.ambient_dim = R.dim, int(ambient_dim)
+        self.method, self.certificate = method, certificate
+        interior = R.domain.interior if region is None else region.center
+        self.domain = Domain(R.dim, self._belongs, interior)
+
+    # Raw methods: float64 arrays inside the domain, no checks.
+
+    def _fun(self, w: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _jacobian(self, w: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _hessian(self, w: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _start(self, x: np.ndarray) -> np.ndarray:
+        """A rough left inverse inside the domain, from which Newton's method finds the nearest point."""
+        raise NotImplementedError
+
+    def _belongs(self, w: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _admits(self, w: np.ndarray) -> np.ndarray:
+        """Tell where iterations may go: the domain, perhaps with a margin around it."""
+        return self._belongs(w)
+
+    def _nearest(self, x: np.ndarray, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest point's w and whether the iteration converged, for x of shape [..., D]."""
+        return nearest_point(self, x, self._start(x) if start is None else start)
+
+    def _inverse(self, x: np.ndarray) -> np.ndarray:
+        w, converged = self._nearest(x)
+        require_converged(self, x, w, converged)
+        return w
+
+    def _where(self) -> str:
+        return f"dom {self.R.name}" if self.region is None else f"the embedding's region {self.region!r}"
+
+    # Public methods: checked arguments.
+
+    def _inside(self, w: Any) -> np.ndarray:
+        w = as_points("w", w, self.dim)
+        require_inside("w", w, self._belongs, self._where(), "move it inside, or embed a larger region.")
+        return w
+
+    def __call__(self, w: Any) -> np.ndarray:
+        """F(w): shape=[..., d] -> shape=[..., D]. Raises `DomainError` outside the region."""
+        return self._fun(self._inside(w))
+
+    def jacobian(self, w: Any) -> np.ndarray:
+        """∂F(w): shape=[..., d] -> shape=[..., D, d]."""
+        return self._jacobian(self._inside(w))
+
+    def hessian(self, w: Any) -> np.ndarray:
+        """∂²F(w): shape=[..., d] -> shape=[..., D, d, d]."""
+        return self._hessian(self._inside(w))
+
+    def inverse(self, x: Any) -> np.ndarray:
+        """argmin_w |F(w) - x|, the w with F(w) = x when x lies on M: shape=[..., D] -> shape=[..., d].
+
+        Raises
+        ------
+        ConvergenceError
+            If no nearest point inside the region is found: x is too far from M, or beyond its edge.
+        DomainError
+            If the nearest point lies outside the region.
+        """
+        x = as_points("x", x, self.ambient_dim)
+        with np.errstate(all="ignore"):
+            w = self._inverse(x)
+        return self._inside(w)
+
+    def metric_defect(self, w: Any) -> np.ndarray:
+        """‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ with g = ∇²R(w): shape=[..., d] -> shape=[...].
+
+        The mirror flow's velocity and that of the flow F defines differ by at most δ/(1-δ), relatively.
+        """
+        w = self._inside(w)
+        return relative_defect(self._jacobian(w), self.R._hessian(w))
+
+    def parametrization(self) -> EmbeddedParametrization:
+        """Return G(x) = argmin_w |F(w) - x|², whose gradient flow is R's mirror flow (Thm 5.1)."""
+        from riemflow.embedding.parametrization import EmbeddedParametrization
+
+        return EmbeddedParametrization(self)
+
+    def __repr__(self) -> str:
+        place = "" if self.region is None else f" of {self.region!r}"
+        return (
+            f"Isometric embedding{place} for {self.R.name} in R^{self.ambient_dim}, {self.method}: "
+            f"{self.certificate!r}"
+        )
+
+
+def relative_defect(jacobian: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """‖L^{-1} (JᵀJ - g) L^{-ᵀ}‖₂ for g = L Lᵀ, which is ‖g^{-1/2} JᵀJ g^{-1/2} - I‖₂."""
+    factor = np.linalg.cholesky(metric)
+    frame = np.linalg.solve(factor, np.swapaxes(jacobian, -1, -2))
+    gap = frame @ np.swapaxes(frame, -1, -2) - np.eye(metric.shape[-1])
+    return np.abs(np.linalg.eigvalsh(gap)).max(axis=-1)
+
+
+def bracket_defect(F: IsometricEmbedding, w: Any) -> np.ndarray:
+    """Size of the Lie brackets of M's coordinate gradient fields: shape=[..., d] -> shape=[...].
+
+    On M = F(K), with the metric ĝ = ∂Fᵀ∂F, the gradient field of w_i is X_i = ĝ^{ki} ∂_k, and
+    ``[X_i, X_j]^k = ĝ^{li} ∂_l ĝ^{kj} - ĝ^{lj} ∂_l ĝ^{ki}``.
+    All vanish exactly when ĝ is a Hessian metric, as for every exact F: ∂_l ĝ_kj is then symmetric. For an
+    approximate F they measure the error's first derivatives.
+
+    The fields are first combined with constant coefficients to Y_a, orthonormal at the point, so that the
+    result ``(Σ_{a<b} ‖[Y_a, Y_b]‖²_ĝ)^{1/2}`` does not depend on the coordinates' units.
+    """
+    w = F._inside(w)
+    J, second = F._jacobian(w), F._hessian(w)
+    metric = np.swapaxes(J, -1, -2) @ J
+    bend = np.einsum("...aij,...ak->...ijk", second, J, optimize=True)  # ∂_i∂_jF·∂_kF
+    derivative = np.moveaxis(bend, -1, -2) + np.moveaxis(bend, -1, -3)  # [k, j, l]: ∂_l ĝ_kj
+    # Lowering all indices, [X_i, X_j]^k becomes -(∂_i ĝ_kj - ∂_j ĝ_ki).
+    lowered = np.moveaxis(derivative, -1, -3)  # [i, k, j]: ∂_i ĝ_kj
+    lowered = lowered - np.swapaxes(lowered, -3, -1)
+    half = np.linalg.solve(np.linalg.cholesky(metric), np.eye(F.dim))
+    whitened = np.einsum("...ikj,...ai,...bk,...cj->...abc", lowered, half, half, half, optimize=True)
+    return np.sqrt(0.5 * (whitened**2).sum(axis=(-3, -2, -1)))

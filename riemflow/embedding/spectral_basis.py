@@ -1,0 +1,73 @@
+"""Chebyshev polynomials of bounded total degree on a box, with first and second derivatives."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+
+def multi_indices(dim: int, degree: int) -> np.ndarray:
+    """Return all α ∈ N^dim with 1 ≤ |α| ≤ degree, lower total degrees first: shape=[N, dim].
+
+    The constant is left out, since a translation of F does not change its metric. Because lower
+    degrees come first, a polynomial keeps its leading coefficients when the degree is raised.
+    """
+    found = [a for a in itertools.product(range(degree + 1), repeat=dim) if 1 <= sum(a) <= degree]
+    return np.array(sorted(found, key=lambda a: (sum(a), a)))
+
+
+class ChebyshevBasis:
+    """The functions T_α(u), u = (w - center)/half, for the multi-indices of total degree ≤ degree."""
+
+    def __init__(self, lower: np.ndarray, upper: np.ndarray, degree: int):
+        self.lower, self.upper, self.degree = lower, upper, degree
+        self.dim = len(lower)
+        self.center, self.half = 0.5 * (lower + upper), 0.5 * (upper - lower)
+        self.indices = multi_indices(self.dim, degree)
+        self.size = len(self.indices)
+
+    def _tables(self, w: np.ndarray, order: int) -> list[np.ndarray]:
+        """Return T, T', T'' (up to `order`) along each axis: arrays of shape [..., dim, degree + 1]."""
+        u = (w - self.center) / self.half
+        tables = [np.zeros((*u.shape, self.degree + 1)) for _ in range(order + 1)]
+        tables[0][..., 0] = 1.0
+        if self.degree:
+            tables[0][..., 1] = u
+            if order:
+                tables[1][..., 1] = 1.0
+        for n in range(1, self.degree):
+            # T_{n+1} = 2u T_n - T_{n-1}, differentiated k times by Leibniz' rule.
+            for k, table in enumerate(tables):
+                table[..., n + 1] = 2 * u * table[..., n] - table[..., n - 1]
+                if k:
+                    table[..., n + 1] += 2 * k * tables[k - 1][..., n]
+        for k in range(1, order + 1):
+            tables[k] /= self.half[:, None] ** k
+        return tables
+
+    def _product(self, tables: list[np.ndarray], orders: tuple[int, ...]) -> np.ndarray:
+        result = tables[orders[0]][..., 0, self.indices[:, 0]]
+        for axis in range(1, self.dim):
+            result = result * tables[orders[axis]][..., axis, self.indices[:, axis]]
+        return result
+
+    def values(self, w: np.ndarray) -> np.ndarray:
+        """Return T_α at each point: shape=[..., d] -> shape=[..., N]."""
+        return self._product(self._tables(w, 0), (0,) * self.dim)
+
+    def gradients(self, w: np.ndarray) -> np.ndarray:
+        """Return ∂_i T_α: shape=[..., d] -> shape=[..., d, N]."""
+        tables = self._tables(w, 1)
+        unit = np.eye(self.dim, dtype=int)
+        return np.stack([self._product(tables, tuple(row)) for row in unit], axis=-2)
+
+    def hessians(self, w: np.ndarray) -> np.ndarray:
+        """Return ∂_i ∂_j T_α: shape=[..., d] -> shape=[..., d, d, N]."""
+        tables = self._tables(w, 2)
+        unit = np.eye(self.dim, dtype=int)
+        rows = [
+            np.stack([self._product(tables, tuple(unit[i] + unit[j])) for j in range(self.dim)], axis=-2)
+            for i in range(self.dim)
+        ]
+        return np.stack(rows, axis=-3)

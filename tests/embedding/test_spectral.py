@@ -1,0 +1,191 @@
+"""The spectral solver: accuracy off the points it was fitted to, honest reports, clear errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from riemflow.embedding import Ball, Box, bracket_defect, embed
+from riemflow.embedding.levenberg import IsometryEquations
+from riemflow.embedding.spectral_basis import ChebyshevBasis, multi_indices
+from riemflow.errors import ConvergenceError, DomainError, NoClosedFormError, ShapeError
+from riemflow.legendre import LegendreFunction, LogBarrier, LogSumExp, NegativeEntropy, SquaredNorm
+
+
+def smooth(dim):
+    return LogSumExp(dim) + 0.1 * SquaredNorm(dim)
+
+
+def unit_box(dim, half=1.0):
+    return Box(np.full(dim, -half), np.full(dim, half))
+
+
+@pytest.fixture(scope="module")
+def plane():
+    return embed(smooth(2), unit_box(2), method="spectral")
+
+
+def test_two_dimensions_to_the_default_tolerance(plane):
+    assert plane.method == "spectral" and plane.ambient_dim == 5
+    assert plane.certificate.passed and plane.certificate.defect <= 1e-10
+    # Points of our own, none of the solver's.
+    rng = np.random.default_rng(99)
+    w = np.concatenate([plane.region.corners(), plane.region.sample(4000, rng)])
+    assert plane.metric_defect(w).max() <= 2e-10
+    assert "within tol" in repr(plane)
+
+
+def test_the_janet_cartan_like_dimension_reaches_rounding():
+    F = embed(smooth(2), unit_box(2), method="spectral", ambient_dim=4, tol=1e-12)
+    assert F.ambient_dim == 4
+    assert F.metric_defect(F.region.sample(4000, np.random.default_rng(99))).max() <= 1e-12
+
+
+def test_ball():
+    F = embed(smooth(2), Ball([0.2, 0.0], 1.0), method="spectral", tol=1e-8)
+    assert F.certificate.passed
+    assert F.metric_defect(F.region.sample(1000, np.random.default_rng(99))).max() <= 1e-8
+
+
+def test_three_dimensions():
+    F = embed(smooth(3), unit_box(3), method="spectral", tol=1e-4)
+    assert F.ambient_dim == 9 and F.certificate.passed
+    w = np.concatenate([F.region.corners(), F.region.sample(4000, np.random.default_rng(99))])
+    assert F.metric_defect(w).max() <= 1e-4
+    np.testing.assert_allclose(F.inverse(F(w[:100])), w[:100], atol=1e-12)
+
+
+@pytest.mark.slow
+def test_three_dimensions_accurately():
+    F = embed(smooth(3), unit_box(3), method="spectral", tol=1e-7)
+    assert F.certificate.passed
+    assert F.metric_defect(F.region.sample(4000, np.random.default_rng(99))).max() <= 1e-7
+
+
+def test_one_dimension_is_the_arc_length():
+    F = embed(NegativeEntropy(1), Box([0.5], [4.0]), method="spectral")
+    assert F.ambient_dim == 1 and F.certificate.passed
+    w = np.linspace(0.5, 4.0, 30)[:, None]
+    distance = np.abs(F(w) - F(w[:1]))
+    np.testing.assert_allclose(distance, 2 * np.sqrt(w) - 2 * np.sqrt(w[0]), atol=1e-10)
+    assert embed(NegativeEntropy(1), Box([0.5], [4.0]), method="spectral", ambient_dim=2)(w).shape == (30, 2)
+
+
+def test_a_function_without_structure_is_solved_numerically():
+    R = LegendreFunction(lambda w: (w**2).sum(axis=-1) + 0.1 * (w[..., 0] - w[..., 1] ** 2) ** 2, 2)
+    F = embed(R, unit_box(2, 0.5), tol=1e-8)
+    assert F.method == "spectral" and F.certificate.passed
+
+
+def test_derivatives_and_inverse(plane, rng):
+    w = 0.9 * plane.region.sample(50, rng)
+    h = 1e-5
+    for i in range(2):
+        shift = h * np.eye(2)[i]
+        first = (plane(w + shift) - plane(w - shift)) / (2 * h)
+        second = (plane.jacobian(w + shift) - plane.jacobian(w - shift)) / (2 * h)
+        np.testing.assert_allclose(plane.jacobian(w)[..., i], first, atol=1e-8)
+        np.testing.assert_allclose(plane.hessian(w)[..., i], second, atol=1e-7)
+    np.testing.assert_allclose(plane.inverse(plane(w)), w, atol=1e-12)
+    corners = plane.region.corners()
+    np.testing.assert_allclose(plane.inverse(plane(corners)), corners, atol=1e-12)
+    G, x = plane.parametrization(), plane(w)
+    np.testing.assert_allclose(G.jacobian(x), np.linalg.pinv(plane.jacobian(w)), atol=1e-11)
+    assert bracket_defect(plane, w).max() <= 1e-7
+
+
+def test_leaving_the_region_is_an_error(plane):
+    outside = plane._fun(np.array([1.5, 0.0]))
+    with pytest.raises((ConvergenceError, DomainError)):
+        plane.inverse(outside)
+    with pytest.raises(DomainError, match="embedding's region"):
+        plane([1.5, 0.0])
+
+
+def test_the_same_seed_gives_the_same_embedding(plane):
+    again = embed(smooth(2), unit_box(2), method="spectral")
+    np.testing.assert_array_equal(again.coefficients, plane.coefficients)
+
+
+def test_a_wrong_metric_has_a_large_defect(plane, rng):
+    F = embed(smooth(2), unit_box(2), method="spectral", tol=1e-6)
+    F.R = LogSumExp(2) + 0.2 * SquaredNorm(2)
+    assert F.metric_defect(F.region.sample(100, rng)).min() > 1e-2
+
+
+def test_an_under_resolved_embedding_says_so(monkeypatch):
+    from riemflow.embedding import spectral
+
+    monkeypatch.setitem(spectral.LADDER, 2, (8,))
+    F = embed(smooth(2), unit_box(2), method="spectral", tol=1e-12)
+    assert not F.certificate.passed and F.certificate.defect > 1e-12
+    assert "NOT within" in repr(F)
+    assert F.metric_defect(F.certificate.worst_point) == pytest.approx(F.certificate.defect, rel=1e-6)
+    monkeypatch.setitem(spectral.LADDER, 2, (4,))
+    with pytest.raises(ConvergenceError, match="shrink the region") as caught:
+        embed(smooth(2), unit_box(2, 2.0), method="spectral")
+    assert caught.value.partial.certificate.defect > 1e-4
+
+
+def test_errors_name_what_is_wrong():
+    R, box = smooth(2), unit_box(2)
+    with pytest.raises(DomainError, match="needs a region"):
+        embed(R, method="spectral")
+    with pytest.raises(DomainError, match=r"not inside dom NegativeEntropy: it contains w = "):
+        embed(NegativeEntropy(2), unit_box(2), method="spectral")
+    with pytest.raises(DomainError, match="d ≤ 3"):
+        embed(smooth(4), unit_box(4), method="spectral")
+    with pytest.raises(DomainError, match="ambient_dim = 1 is less than d = 2"):
+        embed(R, box, ambient_dim=1)
+    with pytest.raises(ShapeError, match="dimension 3"):
+        embed(R, unit_box(3))
+    with pytest.raises(DomainError, match="must be one of"):
+        embed(R, box, method="magic")
+    with pytest.raises(DomainError, match="Box or a Ball"):
+        embed(R, [0, 1])
+    with pytest.raises(DomainError, match="LegendreFunction"):
+        embed(lambda w: w, box)
+    saddle = LegendreFunction(lambda w: w[..., 0] ** 2 + w[..., 1] ** 2 - w[..., 0] ** 4, 2, name="saddle")
+    with pytest.raises(DomainError, match=r"saddle is not strictly convex: at w = .* eigenvalue"):
+        embed(saddle, box)
+    with pytest.raises(NoClosedFormError):
+        embed(LegendreFunction(lambda w: (w**4 + w**2).sum(axis=-1), 4), unit_box(4))
+
+
+def test_a_region_that_leaves_a_polytope_at_one_corner_is_caught():
+    R = LogBarrier(np.vstack([-np.eye(2), np.ones(2)]), np.array([0.0, 0.0, 1.0]))
+    with pytest.raises(DomainError, match="contains w"):
+        embed(R, Box([0.1, 0.1], [0.51, 0.51]))
+    assert embed(R, Box([0.1, 0.1], [0.49, 0.49])).method == "closed-form"
+
+
+def test_basis_derivatives(rng):
+    basis = ChebyshevBasis(np.array([-1.0, 0.0]), np.array([2.0, 0.5]), 6)
+    assert basis.size == 27 and len(multi_indices(3, 4)) == 34
+    w, h = np.array([0.3, 0.2]), 1e-6
+    for i in range(2):
+        shift = h * np.eye(2)[i]
+        first = (basis.values(w + shift) - basis.values(w - shift)) / (2 * h)
+        second = (basis.gradients(w + shift) - basis.gradients(w - shift)) / (2 * h)
+        np.testing.assert_allclose(basis.gradients(w)[i], first, atol=1e-6)
+        np.testing.assert_allclose(basis.hessians(w)[i], second, atol=1e-4)
+    np.testing.assert_allclose(basis.values(np.array([2.0, 0.5])), 1.0)
+
+
+def test_normal_equations_against_the_dense_jacobian(rng):
+    equations = IsometryEquations(rng.standard_normal((2, 7, 5)))
+    c = rng.standard_normal((5, 3))
+
+    def residuals(c):
+        return equations.residuals(equations.frames(c)).ravel()
+
+    # The residuals are quadratic in c, so central differences are exact up to rounding.
+    columns = [(residuals(c + e) - residuals(c - e)) / 2 for e in np.eye(15).reshape(15, 5, 3)]
+    dense = np.stack(columns, axis=-1)
+    order = np.arange(15).reshape(5, 3).T.ravel()  # by component, then basis function
+    frames = equations.frames(c)
+    np.testing.assert_allclose(
+        equations.normal_matrix(frames), (dense.T @ dense / 7)[np.ix_(order, order)], atol=1e-11
+    )
+    gradient = equations.gradient(frames, equations.residuals(frames))
+    np.testing.assert_allclose(gradient.ravel(), dense.T @ residuals(c) / 7, atol=1e-11)
