@@ -167,11 +167,21 @@ class Piecewise:
     ----------
     breakpoints : increasing positive times, one fewer than losses
     losses : losses on one space R^d
+
+    Raises
+    ------
+    DomainError
+        If the breakpoints do not increase from above 0, or a piece is no loss.
+    ShapeError
+        If the numbers of breakpoints and losses do not fit, or the losses' spaces differ.
     """
 
     def __init__(self, breakpoints: Sequence[float], losses: Sequence[Loss]):
         self.breakpoints = np.atleast_1d(as_float("breakpoints", breakpoints))
         self.losses = list(losses)
+        for k, loss in enumerate(self.losses):
+            if not isinstance(loss, Loss):
+                raise DomainError(f"piece {k} is a {type(loss).__name__}, but must be a Loss.")
         if len(self.losses) != len(self.breakpoints) + 1:
             raise ShapeError(
                 f"{len(self.breakpoints)} breakpoints separate {len(self.breakpoints) + 1} losses, "

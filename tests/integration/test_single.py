@@ -156,12 +156,12 @@ def test_handing_over_needs_no_jacobian():
 @pytest.mark.parametrize("method", METHODS)
 def test_blow_up_fails_at_its_time(method):
     """y' = y², y(0) = 1 is 1/(1 - t)."""
-    solution = solve_ode(lambda t, y: y**2, [1.0], (0.0, 3.0), rtol=1e-11, atol=1e-13, method=method)
+    solution = solve_ode(lambda t, y: y**2, [1.0], (0.0, 3.0), rtol=1e-10, atol=1e-12, method=method)
     assert solution.status == "failed"
     assert "failed" in solution.message and "t = " in solution.message
-    assert abs(solution.t[-1] - 1.0) < 1e-7
+    assert abs(solution.t[-1] - 1.0) < 1e-6
     assert np.isfinite(solution.y).all()
-    np.testing.assert_allclose(solution.sol(0.9), [10.0], rtol=1e-7)
+    np.testing.assert_allclose(solution.sol(0.9), [10.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
