@@ -1,6 +1,14 @@
-"""riemflow: gradient flow on a parametrization is mirror flow, and the other way round, numerically."""
+"""riemflow: gradient flow on a parametrization is mirror flow, and the other way round, numerically.
 
-from riemflow import legendre
+Forward, ``legendre_from_parametrization`` builds the Legendre function R of a commuting G; reverse,
+``embed`` builds an isometric embedding F of (int dom R, ∇²R), whose inverse is the parametrization.
+"""
+
+from typing import TYPE_CHECKING
+
+from riemflow import legendre, losses, parametrizations
+from riemflow.commuting import check_commuting, check_regular, legendre_from_parametrization, lie_bracket
+from riemflow.embedding import Ball, Box, IsometricEmbedding, embed, parametrization_from_legendre
 from riemflow.errors import (
     ConvergenceError,
     DomainError,
@@ -9,17 +17,72 @@ from riemflow.errors import (
     RiemflowError,
     ShapeError,
 )
+from riemflow.flows import (
+    Flow,
+    gradient_descent,
+    gradient_flow,
+    minimize_bregman,
+    mirror_descent,
+    mirror_flow,
+    riemannian_gradient_flow,
+)
 from riemflow.legendre.function import LegendreFunction
+from riemflow.parametrizations.parametrization import Parametrization
+
+if TYPE_CHECKING:
+    from riemflow.equivalence import EquivalenceReport, verify_forward, verify_reverse
+    from riemflow.geometry import HessianManifold, HessianMetric
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Ball",
+    "Box",
     "ConvergenceError",
     "DomainError",
+    "EquivalenceReport",
+    "Flow",
+    "HessianManifold",
+    "HessianMetric",
+    "IsometricEmbedding",
     "LegendreFunction",
     "NoClosedFormError",
     "NotMirrorFlowError",
+    "Parametrization",
     "RiemflowError",
     "ShapeError",
+    "check_commuting",
+    "check_regular",
+    "embed",
+    "gradient_descent",
+    "gradient_flow",
     "legendre",
+    "legendre_from_parametrization",
+    "lie_bracket",
+    "losses",
+    "minimize_bregman",
+    "mirror_descent",
+    "mirror_flow",
+    "parametrization_from_legendre",
+    "parametrizations",
+    "riemannian_gradient_flow",
+    "verify_forward",
+    "verify_reverse",
 ]
+
+# geomstats takes a second to import, so what needs it is imported on first use.
+_LAZY = {
+    "EquivalenceReport": "riemflow.equivalence",
+    "verify_forward": "riemflow.equivalence",
+    "verify_reverse": "riemflow.equivalence",
+    "HessianManifold": "riemflow.geometry",
+    "HessianMetric": "riemflow.geometry",
+}
+
+
+def __getattr__(name: str):
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'riemflow' has no attribute {name!r}")

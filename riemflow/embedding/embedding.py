@@ -65,10 +65,10 @@ class SampledDefect:
         return self.defect <= self.tol
 
     def __repr__(self) -> str:
-        verdict = "within" if self.passed else "NOT within"
+        verdict = " within" if self.passed else " NOT within"
         return (
-            f"SampledDefect(at worst {self.defect:.1e} at {self.n_points} points, {verdict} tol={self.tol:g}; "
-            f"at w={short(self.worst_point)}, degree {self.degree}, {self.seconds:.1f} s)"
+            f"SampledDefect(at worst {self.defect:.1e} at {self.n_points} points,{verdict} tol={self.tol:g} "
+            f"(at w={short(self.worst_point)}), degree {self.degree}, {self.seconds:.1f} s)"
         )
 
 

@@ -163,7 +163,8 @@ class DeepLinear(Parametrization):
         for k, (a, b) in enumerate(self.shapes):
             left, right = self._between(weights, k + 1, L), self._between(weights, 0, k)
             block = np.einsum("...pa,...bq->...pqab", left, right)
-            blocks.append(np.broadcast_to(block.reshape(*block.shape[:-4], self.dim, a * b), (*batch, self.dim, a * b)))
+            block = block.reshape(*block.shape[:-4], self.dim, a * b)
+            blocks.append(np.broadcast_to(block, (*batch, self.dim, a * b)))
         return np.concatenate(blocks, axis=-1)
 
     def _hessian(self, x):
@@ -204,7 +205,9 @@ class AsymmetricFactorization(Parametrization):
 
     def _unpack(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cut, batch = self.n * self.rank, x.shape[:-1]
-        return x[..., :cut].reshape(*batch, self.n, self.rank), x[..., cut:].reshape(*batch, self.m, self.rank)
+        return x[..., :cut].reshape(*batch, self.n, self.rank), x[..., cut:].reshape(
+            *batch, self.m, self.rank
+        )
 
     def _fun(self, x):
         U, V = self._unpack(x)
@@ -214,7 +217,10 @@ class AsymmetricFactorization(Parametrization):
         (U, V), batch, d = self._unpack(x), x.shape[:-1], self.dim
         by_u = np.eye(self.n)[:, None, :, None] * V[..., None, :, None, :]
         by_v = np.eye(self.m)[None, :, :, None] * U[..., :, None, None, :]
-        return np.concatenate([by_u.reshape(*batch, d, -1), by_v.reshape(*batch, d, -1)], axis=-1)
+        widths = self.n * self.rank, self.m * self.rank
+        return np.concatenate(
+            [by.reshape(*batch, d, width) for by, width in zip((by_u, by_v), widths, strict=True)], axis=-1
+        )
 
     def _hessian(self, x):
         n, m, r = self.n, self.m, self.rank

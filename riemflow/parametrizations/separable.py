@@ -174,9 +174,7 @@ class HadamardDifference(Parametrization):
 
     def _jacobian(self, x):
         d = self.dim
-        return np.concatenate(
-            [self._part._jacobian(x[..., :d]), -self._part._jacobian(x[..., d:])], axis=-1
-        )
+        return np.concatenate([self._part._jacobian(x[..., :d]), -self._part._jacobian(x[..., d:])], axis=-1)
 
     def _hessian(self, x):
         d = self.dim

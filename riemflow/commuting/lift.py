@@ -1,0 +1,229 @@
+"""The horizontal lift: from a segment in w-space to the parameters above it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from riemflow.errors import ConvergenceError
+from riemflow.integration import solve_batched
+from riemflow.parametrizations.parametrization import Parametrization
+
+RTOL = 1e-12
+ATOL = 1e-14  # in the units of `Scales`
+SLIP = 1e-4  # a correction this large, in units of x, is no rounding: the lift has jumped
+SMALL = 8  # up to this dimension Cholesky's loops run over entries, each vectorised over the batch
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Natural units of the parameters x and of the dual point μ near a start.
+
+    Attributes
+    ----------
+    x : float
+        The distance over which the fields ∇G_i change: min(‖X‖/‖∂X‖, 1 + ‖x‖).
+    mu : array, shape=[d]
+        x / ‖∇G_i‖, the time in which a flow along ∇G_i covers that distance.
+    """
+
+    x: float
+    mu: np.ndarray
+
+
+@dataclass(frozen=True)
+class Lift:
+    """Where the lifts of a batch of segments ended.
+
+    Attributes
+    ----------
+    x : array, shape=[n, D]
+    mu : array, shape=[n, d]
+    value : array, shape=[n]
+        ∫ μ·dw along the segment.
+    reached : array, shape=[n]
+        The fraction s* of the segment covered, 1 if all.
+    """
+
+    x: np.ndarray
+    mu: np.ndarray
+    value: np.ndarray
+    reached: np.ndarray
+
+
+def natural_scales(G: Parametrization, x: np.ndarray) -> Scales:
+    """Return the units of x and μ at one point x, shape=[D]."""
+    fields = G._tangential_jacobian(x)
+    norms = np.linalg.norm(fields, axis=-1)
+    size = 1.0 + np.linalg.norm(x)
+    # A rough size is all that is needed, so a one-sided difference along each field will do.
+    step = 1e-6 * size
+    points = x + step * fields / np.where(norms > 0, norms, 1.0)[:, None]
+    if G.manifold is not None:
+        points = G.manifold.project(points)
+    with np.errstate(all="ignore"):
+        change = np.linalg.norm(G._tangential_jacobian(points) - fields, axis=-1).max(axis=0) / step
+        lengths = np.where(change > 0, norms / change, np.inf)
+    usable = lengths[np.isfinite(lengths) & (lengths > 0)]
+    length = float(min(usable.min(initial=size), size))
+    return Scales(length, length / np.where(norms > 0, norms, 1.0))
+
+
+def horizontal_lift(
+    G: Parametrization,
+    x: np.ndarray,
+    mu: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    scales: Scales,
+    *,
+    rtol: float = RTOL,
+) -> Lift:
+    """Lift the segments from start to end: ``x' = ∂Gᵀ H⁻¹ Δ, μ' = H⁻¹ Δ, R' = μ·Δ``, H = ∂G ∂Gᵀ.
+
+    After each accepted step x is put back over its w, ``x += ∂Gᵀ H⁻¹ δ`` and ``μ += H⁻¹ δ`` for
+    ``δ = w_s - G(x)``, which gains two orders near the boundary of dom R.
+
+    Parameters
+    ----------
+    x : array, shape=[n, D]
+        Parameters over `start`.
+    mu : array, shape=[n, d]
+    start, end : array, shape=[n, d]
+    """
+    D, d = G.dim_in, G.dim
+    delta = end - start
+    unit = (scales.mu * np.abs(delta)).sum(axis=-1)
+    unit = np.where(unit > 0, unit, 1.0)
+
+    def split(y):
+        return y[:, :D] * scales.x, y[:, D : D + d] * scales.mu
+
+    def rhs(s, y, rows):
+        x, mu = split(y)
+        J = _fields(G, x)
+        velocity = solve_positive(J @ np.swapaxes(J, -1, -2), delta[rows])
+        out = np.empty_like(y)
+        out[:, :D] = np.einsum("nid,ni->nd", J, velocity) / scales.x
+        out[:, D : D + d] = velocity / scales.mu
+        out[:, -1] = (mu * delta[rows]).sum(axis=-1) / unit[rows]
+        return out
+
+    def project(s, y, rows):
+        x, mu = split(y)
+        J = _fields(G, x)
+        gap = start[rows] + s[:, None] * delta[rows] - G._fun(x)
+        back = solve_positive(J @ np.swapaxes(J, -1, -2), gap)
+        step = np.einsum("nid,ni->nd", J, back)
+        # A step across a cut or a singular set of G ends over another w; it must not be accepted.
+        slipped = ~(np.linalg.norm(step, axis=-1) <= SLIP * (scales.x + np.linalg.norm(x, axis=-1)))
+        out = np.empty_like(y)
+        out[:, :D] = _onto(G, x + step) / scales.x
+        out[:, D : D + d] = (mu + back) / scales.mu
+        out[:, -1] = y[:, -1] + (mu * gap).sum(axis=-1) / unit[rows]
+        out[slipped] = np.nan
+        return out
+
+    y0 = np.concatenate([x / scales.x, mu / scales.mu, np.zeros((len(x), 1))], axis=-1)
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=rtol, atol=ATOL, project=project)
+    x, mu = split(y)
+    return Lift(x, mu, y[:, -1] * unit, reached)
+
+
+def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales) -> Lift:
+    """Follow ``x' = ∂G(x)ᵀ μ, Q' = G(x)·μ`` for unit time from every x: the joint flow ψ(x; μ).
+
+    Shapes: x [n, D], mu [n, d]. The result's `value` is the increment of Q; a `reached` below 1 means
+    that the flow blew up, or left the domain of G, at that fraction of μ.
+    """
+    D = G.dim_in
+    weights = np.linalg.norm(G._tangential_jacobian(x), axis=-1) * scales.x
+    unit = (np.abs(mu) * (np.abs(G._fun(x)) + weights)).sum(axis=-1)
+    unit = np.where(unit > 0, unit, 1.0)
+
+    def rhs(s, y, rows):
+        x = y[:, :D] * scales.x
+        J = _fields(G, x)
+        out = np.empty_like(y)
+        out[:, :D] = np.einsum("nid,ni->nd", J, mu[rows]) / scales.x
+        out[:, -1] = (G._fun(x) * mu[rows]).sum(axis=-1) / unit[rows]
+        return out
+
+    def project(s, y, rows):
+        out = y.copy()
+        out[:, :D] = _onto(G, y[:, :D] * scales.x) / scales.x
+        return out
+
+    y0 = np.concatenate([x / scales.x, np.zeros((len(x), 1))], axis=-1)
+    back = None if G.manifold is None else project
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=back)
+    return Lift(y[:, :D] * scales.x, mu, y[:, -1] * unit, reached)
+
+
+def _fields(G: Parametrization, x: np.ndarray) -> np.ndarray:
+    """∂G with NaN outside the open set on which G is defined, so that such steps are rejected."""
+    J = np.array(G._tangential_jacobian(x))
+    outside = ~np.asarray(G._belongs(x))
+    if outside.any():
+        J[outside] = np.nan
+    return J
+
+
+def _onto(G: Parametrization, x: np.ndarray) -> np.ndarray:
+    """Project the rows of x [n, D] onto M; rows without a nearest point come out NaN."""
+    if G.manifold is None:
+        return x
+    out = np.full(x.shape, np.nan)
+    good = np.flatnonzero(np.isfinite(x).all(axis=-1))
+    try:
+        out[good] = G.manifold.project(x[good])
+    except (ConvergenceError, np.linalg.LinAlgError):
+        if len(good) > 1:
+            for k in good:
+                out[k] = _onto(G, x[k : k + 1])[0]
+    return out
+
+
+def solve_positive(H: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Solve H v = b for symmetric H [n, d, d] and b [n, d]; rows where H is not positive come out NaN.
+
+    LAPACK's batched solvers cost more in calls than in arithmetic for small matrices and raise for the
+    whole batch when one of them is singular; this Cholesky does neither.
+    """
+    d = b.shape[-1]
+    if d > SMALL:
+        return _solve_large(H, b)
+    with np.errstate(all="ignore"):
+        L: list[list[np.ndarray]] = []
+        z: list[np.ndarray] = []
+        for i in range(d):
+            row: list[np.ndarray] = []
+            for j in range(i):
+                row.append((H[:, i, j] - sum(row[k] * L[j][k] for k in range(j))) / L[j][j])
+            row.append(np.sqrt(H[:, i, i] - sum(entry * entry for entry in row)))
+            L.append(row)
+            z.append((b[:, i] - sum(row[k] * z[k] for k in range(i))) / row[i])
+        for i in reversed(range(d)):
+            z[i] = (z[i] - sum(L[k][i] * z[k] for k in range(i + 1, d))) / L[i][i]
+        return np.stack(z, axis=-1)
+
+
+def _solve_large(H: np.ndarray, b: np.ndarray) -> np.ndarray:
+    out = np.full(b.shape, np.nan)
+    good = np.isfinite(H).all(axis=(-2, -1))
+    try:
+        out[good] = np.linalg.solve(H[good], b[good][..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        for k in np.flatnonzero(good):
+            if np.linalg.matrix_rank(H[k], hermitian=True) == b.shape[-1]:
+                out[k] = np.linalg.solve(H[k], b[k])
+    return out
+
+
+def inverse_positive(H: np.ndarray) -> np.ndarray:
+    """H⁻¹ itself, which is ∇²R: by a solve against the identity, scaled to a unit diagonal; [..., d, d]."""
+    scale = 1.0 / np.sqrt(np.diagonal(H, axis1=-2, axis2=-1))
+    scaled = scale[..., :, None] * H * scale[..., None, :]
+    K = np.linalg.solve(scaled, np.broadcast_to(np.eye(H.shape[-1]), H.shape))
+    return scale[..., :, None] * (0.5 * (K + np.swapaxes(K, -1, -2))) * scale[..., None, :]

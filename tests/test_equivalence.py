@@ -1,0 +1,130 @@
+"""Both directions end to end, with negative controls."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import riemflow as rf
+from riemflow.equivalence import EquivalenceReport
+
+Z = np.array([[1.0, 2.0, -1.0]])
+SCHEDULE = rf.losses.Piecewise(
+    [1.0, 2.5],
+    [rf.losses.LeastSquares(Z, [1.0]), rf.losses.Logistic(Z, [1.0]), rf.losses.Linear([0.1, -0.2, 0.05])],
+)
+
+
+def coupled(w):
+    """Return log-sum-exp + 0.05‖w‖², written so that no structure is visible."""
+    return anp.log(1 + anp.sum(anp.exp(w), axis=-1)) + 0.05 * anp.sum(w**2, axis=-1)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [rf.losses.LeastSquares(Z, [1.0]), rf.losses.Logistic(Z, [-1.0]), SCHEDULE],
+    ids=["least squares", "logistic", "three pieces"],
+)
+def test_reverse_with_a_closed_form(loss):
+    report = rf.verify_reverse(rf.legendre.NegativeEntropy(3), loss, [0.5, 1.0, 2.0], 5.0)
+    assert report.passed, str(report)
+    assert max(report.deviations.values()) <= 1e-7
+    assert report.flows["parameters"].x.shape == (41, 3)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        rf.losses.LeastSquares(Z[:, :2], [0.7]),
+        pytest.param(rf.losses.Logistic(Z[:, :2], [-1.0]), marks=pytest.mark.slow),
+        pytest.param(
+            rf.losses.Piecewise(
+                [1.0, 2.5],
+                [
+                    rf.losses.LeastSquares(Z[:, :2], [0.7]),
+                    rf.losses.Logistic(Z[:, :2], [1.0]),
+                    rf.losses.Linear([0.02, -0.03]),
+                ],
+            ),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["least squares", "logistic", "three pieces"],
+)
+def test_reverse_without_a_closed_form(loss):
+    R = rf.LegendreFunction(coupled, 2)
+    report = rf.verify_reverse(R, loss, [0.1, -0.3], 5.0)
+    assert report.passed, str(report)
+    assert report.embedding.ambient_dim <= 5
+    assert "not proved" in str(report)
+
+
+def test_forward_of_a_commuting_parametrization():
+    G = rf.parametrizations.Hadamard(2)
+    report = rf.verify_forward(G, rf.losses.LeastSquares([[1.0, 2.0]], [1.5]), [0.9, 0.6], 1.0)
+    assert report.passed, str(report)
+    w = np.array([0.3, 1.1])
+    expected = np.log(w / [0.81, 0.36]) / 4  # ¼ Σ w (ln(w / w0) - 1), the oracle derived by hand
+    np.testing.assert_allclose(report.legendre.gradient(w), expected, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("G", "x_init"),
+    [
+        (rf.parametrizations.MatrixFactorization(2, 2), [1.0, 0.2, -0.3, 0.8]),
+        (
+            rf.parametrizations.AsymmetricFactorization(2, 2, 2),
+            np.array([1.0, 0.2, -0.3, 0.8, 0.7, 0.1, 0.4, -0.9]),
+        ),
+        (
+            rf.parametrizations.DeepLinear([(2, 2), (2, 2)]),
+            np.array([1.0, 0.2, -0.3, 0.8, 0.7, 0.1, 0.4, -0.9]),
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_factorizations_are_refused_with_size_and_place(G, x_init):
+    report = rf.verify_forward(G, lambda w: anp.sum(w, axis=-1), x_init, 1.0)
+    assert not report.passed
+    assert report.deviations["Lie bracket"] > 1e-3
+    assert "not commuting" in str(report) and "at x = [" in str(report)
+
+
+def test_a_wrong_metric_does_not_pass():
+    """The embedding of 1.01 R, checked as if it were R's: the defect is 1 %, and the report would fail."""
+    R = rf.legendre.NegativeEntropy(2)
+    F = rf.embed(1.01 * R)
+    J = F.jacobian([1.0, 2.0])
+    defect = np.abs(np.diag([1.0, np.sqrt(2)]) @ J.T @ J @ np.diag([1.0, np.sqrt(2)]) - np.eye(2)).max()
+    assert defect == pytest.approx(0.01, rel=1e-6)
+    assert not EquivalenceReport("reverse", R.name, {"isometry": defect}, 1e-7).passed
+
+
+def test_a_nan_or_an_empty_report_never_passes():
+    assert not EquivalenceReport("reverse", "R", {"isometry": float("nan")}, 1e-7).passed
+    assert not EquivalenceReport("reverse", "R", {}, 1e-7).passed
+
+
+def test_bad_input_is_refused():
+    R, loss = rf.legendre.NegativeEntropy(2), rf.losses.Linear([1.0, 1.0])
+    with pytest.raises(rf.DomainError, match="on or outside the boundary"):
+        rf.verify_reverse(R, loss, [0.0, 1.0], 1.0)
+    with pytest.raises(rf.DomainError, match="t is -1"):
+        rf.verify_reverse(R, loss, [1.0, 1.0], -1.0)
+    with pytest.raises(rf.ShapeError, match="R\\^2"):
+        rf.verify_reverse(R, rf.losses.Linear([1.0, 1.0, 1.0]), [1.0, 1.0], 1.0)
+    with pytest.raises(rf.DomainError, match="nan"):
+        rf.verify_reverse(R, loss, [np.nan, 1.0], 1.0)
+    with pytest.raises(rf.DomainError, match="singular"):
+        rf.verify_forward(
+            rf.Parametrization(lambda x: x**2, 2, 2), loss, [0.0, 1.0], 1.0
+        )  # ∂G is singular where an x is zero
+
+
+def test_the_report_as_text_dictionary_and_picture():
+    report = rf.verify_reverse(rf.legendre.NegativeEntropy(2), rf.losses.Linear([0.3, -0.2]), [0.5, 1.0], 1.0)
+    assert "PASSED" in str(report) and report.to_dict()["passed"] is True
+    figure = report.plot()
+    assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 2 * len(report.flows)
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
