@@ -68,7 +68,8 @@ class ScrewQuotient(Parametrization):
         last: list[np.ndarray] = []
 
         def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            if last and _meets_slit(last[0], x):
+            # The last good point is kept: later stages of a rejected step are not finite.
+            if not np.isfinite(x).all() or (last and _meets_slit(last[0], x)):
                 return np.full(2, np.nan), np.full((2, 3), np.nan)
             last[:] = [x.copy()]
             return self._fun(x), self._jacobian(x)
