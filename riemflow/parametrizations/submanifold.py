@@ -103,7 +103,9 @@ class Submanifold:
         ConvergenceError
             If it is not found, or not unique.
         """
-        return self._project(as_points("x", x, self.dim_in))
+        x = as_points("x", x, self.dim_in)
+        with np.errstate(all="ignore"):
+            return self._project(x)
 
     def __repr__(self) -> str:
         return f"{self.name} in R^{self.dim_in}"
@@ -171,13 +173,11 @@ class _ConstraintSubmanifold(Submanifold):
 
     def _h(self, x: Any) -> Any:
         value = self._given(x)
-        # One constraint may be written without its axis of length one.
-        return value[..., None] if value.ndim == x.ndim - 1 else value
-
-    def _values(self, x: np.ndarray) -> np.ndarray:
-        value = self._h(x)
+        shape, batch = np.shape(value), np.shape(x)[:-1]
+        if shape == batch:  # one constraint may be written without its axis of length one
+            return value[..., None]
         check_output(
-            "the constraint h", value, (*x.shape[:-1], *value.shape[-1:]),
+            "the constraint h", value, (*batch, *shape[-1:]),
             "it must be vectorised, [..., D] -> [..., m]; sum over axis=-1 and index with [..., i].",
         )  # fmt: skip
         return value
@@ -199,7 +199,7 @@ class _ConstraintSubmanifold(Submanifold):
         return np.swapaxes(rows, -1, -2) * inverse[..., None, :] @ np.swapaxes(left, -1, -2), rows
 
     def _defect(self, x):
-        values = self._values(x)
+        values = self._h(x)
         slope = np.linalg.norm(self._slope(x), axis=(-2, -1))
         size = np.linalg.norm(values, axis=-1)
         # Where ∂h = 0 there is no first order: the point counts only if it satisfies h = 0 itself.
@@ -218,7 +218,7 @@ class _ConstraintSubmanifold(Submanifold):
         best, least = y, np.full(len(y), np.inf)
         for _ in range(50):
             inverse, _ = self._frame(y)
-            step = (inverse @ self._values(y)[..., None])[..., 0]
+            step = (inverse @ self._h(y)[..., None])[..., 0]
             size, length = np.linalg.norm(step, axis=-1), 1.0 + np.linalg.norm(y, axis=-1)
             better = size < least
             best, least = np.where(better[:, None], y, best), np.where(better, size, least)
