@@ -16,8 +16,9 @@ class MatrixFactorization(Parametrization):
     """``G(U) = U Uᵀ``: its upper triangle, row by row, with x = U.ravel(), U of shape (n, r).
 
     Defined on all of R^{nr}, regular where U has rank n. Not a mirror flow for n ≥ 2: the ∇G_ij do
-    not commute, and their brackets leave ker ∂G (Sec. 4.2 of Li, Wang, Lee and Arora, 2022). Still the
-    weights obey ``W' = -2(∇L W + W ∇L)``, whose metric is Bures-Wasserstein.
+    not commute, and their brackets leave ker ∂G (Corollary 4.11 of Li, Wang, Lee and Arora, 2022).
+    Still the weights obey ``W' = -2(S W + W S)``, whose metric is Bures-Wasserstein; S is symmetric with
+    ∇L on the diagonal and ½∇L off it, since an entry off the diagonal counts for two.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ class DiagonalMeasurements(Parametrization):
 class DeepLinear(Parametrization):
     """``G(W_1, …, W_L) = (W_L ⋯ W_1).ravel()``, with x = (W_1.ravel(), …, W_L.ravel()).
 
-    Defined on all of R^D. Apart from scalar chains it does not commute, and is no mirror flow.
+    Defined on all of R^D. It commutes if d = 1 or L = 1; in general it does not, and is no mirror flow.
 
     Parameters
     ----------
@@ -186,7 +187,7 @@ class AsymmetricFactorization(Parametrization):
     """``G(U, V) = (U Vᵀ).ravel()``, with x = (U.ravel(), V.ravel()), U of shape (n, r), V (m, r).
 
     Defined on all of R^{(n+m)r}. It commutes for n = m = 1, where it is `HadamardProduct` summed;
-    otherwise it is no mirror flow (Sec. 4.2 of Li, Wang, Lee and Arora, 2022). ``UᵀU - VᵀV`` is conserved.
+    otherwise it does not (Example 4.4 of Li, Wang, Lee and Arora, 2022). ``UᵀU - VᵀV`` is conserved.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ class Quadratic(Parametrization):
     """``G_i(x) = ½ xᵀ A_i x`` on R^D, with ∇G_i = A_i x.
 
     The bracket of ∇G_i and ∇G_j is ``(A_j A_i - A_i A_j) x``, so G commutes when the matrices do
-    (Example 4.4 of Li, Wang, Lee and Arora, 2022); then ``ψ(x; μ) = exp(Σ μ_i A_i) x`` and
+    (Sec. 4.1 of Li, Wang, Lee and Arora, 2022); then ``ψ(x; μ) = exp(Σ μ_i A_i) x`` and
     ``Q(μ) = ¼‖ψ‖²``. G is regular where the vectors A_i x are linearly independent; no point is
     excluded from the domain, `check_regular` tells.
 

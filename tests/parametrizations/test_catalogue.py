@@ -9,6 +9,8 @@ from zoo_parametrizations import CASES, COMMUTING, NOT_MIRROR, PROJECTABLE, hopf
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.gradient import gradient_flow
+from riemflow.losses import Linear
 from riemflow.parametrizations import (
     AsymmetricFactorization,
     DeepLinear,
@@ -271,6 +273,14 @@ def test_a_flow_cannot_pass_the_slit_of_the_screw_quotient():
     ]:
         w, jacobian = evaluate(np.array(x))
         assert np.isfinite(w).all() == passes and np.isfinite(jacobian).all() == passes
+
+
+def test_gradient_flow_stops_at_the_slit():
+    loss = Linear(np.array([-1.0, 0.0]))  # turns the angle towards π at unit speed over r²
+    flow = gradient_flow(ScrewQuotient(), loss, np.array([-1.0, 1.0, 0.0]), 5.0, throw=False)
+    # r stays √2, so that the angle 3π/4 reaches π at t = π/2.
+    assert flow.status == "failed" and abs(flow.t[-1] - np.pi / 2) <= 1e-6
+    assert flow.x[-1][1] > 0
 
 
 @pytest.mark.parametrize(
