@@ -134,7 +134,7 @@ def verify_forward(
             "forward", G.name, {"Lie bracket": check.defect}, tolerance, (str(refusal),), parametrization=G
         )
 
-    fine = {"rtol": rtol / 10}
+    fine: dict[str, Any] = {"rtol": rtol / 10}
     flows = {"parameters": gradient_flow(G, loss, x_init, times, **fine)}
     w_init = flows["parameters"].w[0]
     flows["dual"] = mirror_flow(R, loss, w_init, times, formulation="dual", **fine)
@@ -190,7 +190,7 @@ def verify_reverse(
     loss = as_loss(loss, R.dim)
     times, rtol = _times(t), as_number("rtol", rtol, above=0.0, below=1e-2)
     w_init = as_points("w_init", w_init, R.dim)
-    fine = {"rtol": rtol / 10}
+    fine: dict[str, Any] = {"rtol": rtol / 10}
     flows = {"dual": mirror_flow(R, loss, w_init, times, formulation="dual", **fine)}
     trajectory = flows["dual"].w
     R._check_convex(trajectory)
@@ -255,8 +255,9 @@ def _times(t: Any) -> np.ndarray:
     return np.linspace(0.0, as_number("t", t, above=0.0), N_TIMES)
 
 
-def _relative(a: np.ndarray, b: np.ndarray) -> float:
+def _relative(a: np.ndarray | None, b: np.ndarray | None) -> float:
     """Largest difference over the largest entry of b: one number for two trajectories."""
+    a, b = np.asarray(a), np.asarray(b)
     return float(np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(float).tiny))
 
 

@@ -215,7 +215,8 @@ def as_loss(loss: Any, dim: int) -> Loss | Piecewise:
     if not isinstance(loss, Loss | Piecewise):
         if not callable(loss):
             raise DomainError(f"loss is a {type(loss).__name__}, but must be a Loss or a callable of w.")
-        return Loss(loss, dim)
+        function: Any = loss
+        return Loss(function, dim)
     if loss.dim != dim:
         raise ShapeError(f"The loss is on R^{loss.dim}, but the weights are in R^{dim}.")
     return loss

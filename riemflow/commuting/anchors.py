@@ -37,7 +37,7 @@ class Anchors:
         self._kept = (*self._kept[-(MOST - 1) :], state)
 
     def nearest(self, w: np.ndarray) -> tuple[np.ndarray, list[State]]:
-        """Return for each row of w [n, d] the index of the state to lift from, and the states; 0 is the start."""
+        """Return for each row of w [n, d] the state to lift from, as an index; 0 is the start."""
         states = [self.start, *self._kept]
         which = np.zeros(len(w), int)
         if len(states) == 1:

@@ -125,7 +125,12 @@ class LiftedLegendre(LegendreFunction):
     """
 
     def __init__(
-        self, G: Parametrization, x_init: np.ndarray, *, verdict: str = "unchecked", check: Check | None = None
+        self,
+        G: Parametrization,
+        x_init: np.ndarray,
+        *,
+        verdict: str = "unchecked",
+        check: Check | None = None,
     ):
         self.parametrization, self.x_init = G, x_init.copy()
         self.w_init = np.array(G._fun(x_init), dtype=np.float64)
@@ -154,7 +159,7 @@ class LiftedLegendre(LegendreFunction):
             raise DomainError(
                 f"{name} = {short(rows[k])}{f' (and {more} more)' if more else ''} lies on or outside the "
                 f"boundary of dom {self.name}: the lift of the segment from w_init = {short(self.w_init)} "
-                f"stopped at the fraction s* = {_fraction(lift.reached[k])}, where ∂G∂Gᵀ has condition number "
+                f"stopped at the fraction s* = {_fraction(lift.reached[k])}, where ∂G∂Gᵀ has condition "
                 f"{np.linalg.cond(J) ** 2:.1e}; move it towards w_init."
             )
         return w
@@ -266,7 +271,9 @@ class LiftedConjugate(LegendreFunction):
         n, G = len(rows), self.parametrization
         x, value, reached = np.full((n, G.dim_in), np.nan), np.full(n, np.nan), np.zeros(n)
         good = np.flatnonzero(np.isfinite(rows).all(axis=-1))
-        ray = joint_ray(G, np.repeat(self.base.x_init[None], len(good), axis=0), rows[good], self.base._scales)
+        ray = joint_ray(
+            G, np.repeat(self.base.x_init[None], len(good), axis=0), rows[good], self.base._scales
+        )
         x[good], value[good], reached[good] = ray.x, ray.value, ray.reached
         lift = Lift(x, rows, value, reached)
         self._kept = ((mu.copy(), lift), *self._kept[: KEPT - 1])

@@ -13,7 +13,9 @@ from riemflow.parametrizations.parametrization import Parametrization
 RTOL = 1e-12
 ATOL = 1e-14  # in the units of `Scales`
 SLIP = 1e-4  # a correction this large, in units of x, is no rounding: the lift has jumped
-SMALL = 8  # up to this dimension Cholesky's loops run over entries, each vectorised over the batch
+DEPENDENT = 1e-10  # a field this close to the span of the others, relative to its length, is dependent
+STAGES = 12  # evaluations in a step of the integrator
+MOST_ROUNDS = 1500  # boundary points take up to 500; beyond, rounding errors are all that is resolved
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def horizontal_lift(
     end: np.ndarray,
     scales: Scales,
     *,
-    rtol: float = RTOL,
+    most_rounds: int = MOST_ROUNDS,
 ) -> Lift:
     """Lift the segments from start to end: ``x' = ∂Gᵀ H⁻¹ Δ, μ' = H⁻¹ Δ, R' = μ·Δ``, H = ∂G ∂Gᵀ.
 
@@ -91,31 +93,31 @@ def horizontal_lift(
         Parameters over `start`.
     mu : array, shape=[n, d]
     start, end : array, shape=[n, d]
+    most_rounds : int
+        Steps tried before a segment is given up.
     """
     D, d = G.dim_in, G.dim
     delta = end - start
     unit = (scales.mu * np.abs(delta)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
+    budget = _Budget(len(x), most_rounds)
 
     def split(y):
         return y[:, :D] * scales.x, y[:, D : D + d] * scales.mu
 
     def rhs(s, y, rows):
         x, mu = split(y)
-        J = _fields(G, x)
-        velocity = solve_positive(J @ np.swapaxes(J, -1, -2), delta[rows])
+        lifted, velocity = RowFactors(budget.spend(_fields(G, x), rows)).horizontal(delta[rows])
         out = np.empty_like(y)
-        out[:, :D] = np.einsum("nid,ni->nd", J, velocity) / scales.x
+        out[:, :D] = lifted / scales.x
         out[:, D : D + d] = velocity / scales.mu
         out[:, -1] = (mu * delta[rows]).sum(axis=-1) / unit[rows]
         return out
 
     def project(s, y, rows):
         x, mu = split(y)
-        J = _fields(G, x)
         gap = start[rows] + s[:, None] * delta[rows] - G._fun(x)
-        back = solve_positive(J @ np.swapaxes(J, -1, -2), gap)
-        step = np.einsum("nid,ni->nd", J, back)
+        step, back = RowFactors(_fields(G, x)).horizontal(gap)
         # A step across a cut or a singular set of G ends over another w; it must not be accepted.
         slipped = ~(np.linalg.norm(step, axis=-1) <= SLIP * (scales.x + np.linalg.norm(x, axis=-1)))
         out = np.empty_like(y)
@@ -126,7 +128,7 @@ def horizontal_lift(
         return out
 
     y0 = np.concatenate([x / scales.x, mu / scales.mu, np.zeros((len(x), 1))], axis=-1)
-    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=rtol, atol=ATOL, project=project)
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=project)
     x, mu = split(y)
     return Lift(x, mu, y[:, -1] * unit, reached)
 
@@ -141,10 +143,11 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
     weights = np.linalg.norm(G._tangential_jacobian(x), axis=-1) * scales.x
     unit = (np.abs(mu) * (np.abs(G._fun(x)) + weights)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
+    budget = _Budget(len(x))
 
     def rhs(s, y, rows):
         x = y[:, :D] * scales.x
-        J = _fields(G, x)
+        J = budget.spend(_fields(G, x), rows)
         out = np.empty_like(y)
         out[:, :D] = np.einsum("nid,ni->nd", J, mu[rows]) / scales.x
         out[:, -1] = (G._fun(x) * mu[rows]).sum(axis=-1) / unit[rows]
@@ -159,6 +162,20 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
     back = None if G.manifold is None else project
     y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=back)
     return Lift(y[:, :D] * scales.x, mu, y[:, -1] * unit, reached)
+
+
+class _Budget:
+    """Ends rows that crawl: after too many evaluations their fields are NaN, and the step underflows."""
+
+    def __init__(self, n: int, most_rounds: int = MOST_ROUNDS):
+        self.spent, self.most = np.zeros(n, int), STAGES * most_rounds
+
+    def spend(self, fields: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        self.spent[rows] += 1
+        over = self.spent[rows] > self.most
+        if over.any():
+            fields[over] = np.nan
+        return fields
 
 
 def _fields(G: Parametrization, x: np.ndarray) -> np.ndarray:
@@ -185,40 +202,44 @@ def _onto(G: Parametrization, x: np.ndarray) -> np.ndarray:
     return out
 
 
-def solve_positive(H: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Solve H v = b for symmetric H [n, d, d] and b [n, d]; rows where H is not positive come out NaN.
+class RowFactors:
+    """J = L Qᵀ for batched J [n, d, D] with d ≤ D, by modified Gram-Schmidt on the rows.
 
-    LAPACK's batched solvers cost more in calls than in arithmetic for small matrices and raise for the
-    whole batch when one of them is singular; this Cholesky does neither.
+    Working on J rather than on ∂G ∂Gᵀ keeps twice the digits near the boundary of dom R. LAPACK's
+    batched routines cost more in calls than in arithmetic for matrices this small, and raise for the
+    whole batch when one is singular; here loops run over entries, each vectorised over the batch, and
+    rows of numerically dependent fields come out NaN.
     """
-    d = b.shape[-1]
-    if d > SMALL:
-        return _solve_large(H, b)
-    with np.errstate(all="ignore"):
-        L: list[list[np.ndarray]] = []
-        z: list[np.ndarray] = []
-        for i in range(d):
-            row: list[np.ndarray] = []
-            for j in range(i):
-                row.append((H[:, i, j] - sum(row[k] * L[j][k] for k in range(j))) / L[j][j])
-            row.append(np.sqrt(H[:, i, i] - sum(entry * entry for entry in row)))
-            L.append(row)
-            z.append((b[:, i] - sum(row[k] * z[k] for k in range(i))) / row[i])
-        for i in reversed(range(d)):
-            z[i] = (z[i] - sum(L[k][i] * z[k] for k in range(i + 1, d))) / L[i][i]
-        return np.stack(z, axis=-1)
 
+    def __init__(self, J: np.ndarray):
+        d = J.shape[1]
+        rows = [J[:, i] for i in range(d)]
+        norms = [np.sqrt(np.einsum("nd,nd->n", row, row)) for row in rows]
+        self.q: list[np.ndarray] = []
+        self.L = np.zeros((len(J), d, d))
+        with np.errstate(all="ignore"):
+            for i in range(d):
+                rest = rows[i]
+                for j, q in enumerate(self.q):
+                    self.L[:, i, j] = np.einsum("nd,nd->n", q, rest)
+                    rest = rest - self.L[:, i, j, None] * q
+                pivot = np.sqrt(np.einsum("nd,nd->n", rest, rest))
+                pivot = np.where(pivot > DEPENDENT * norms[i], pivot, np.nan)
+                self.L[:, i, i] = pivot
+                self.q.append(rest / pivot[:, None])
 
-def _solve_large(H: np.ndarray, b: np.ndarray) -> np.ndarray:
-    out = np.full(b.shape, np.nan)
-    good = np.isfinite(H).all(axis=(-2, -1))
-    try:
-        out[good] = np.linalg.solve(H[good], b[good][..., None])[..., 0]
-    except np.linalg.LinAlgError:
-        for k in np.flatnonzero(good):
-            if np.linalg.matrix_rank(H[k], hermitian=True) == b.shape[-1]:
-                out[k] = np.linalg.solve(H[k], b[k])
-    return out
+    def horizontal(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return Jᵀ H⁻¹ b [n, D] and H⁻¹ b [n, d], H = J Jᵀ, for b [n, d]."""
+        L, d = self.L, b.shape[-1]
+        with np.errstate(all="ignore"):
+            z: list[np.ndarray] = []
+            for i in range(d):
+                z.append((b[:, i] - sum(L[:, i, k] * z[k] for k in range(i))) / L[:, i, i])
+            lifted = sum(z[i][:, None] * self.q[i] for i in range(d))
+            v = list(z)
+            for i in reversed(range(d)):
+                v[i] = (v[i] - sum(L[:, k, i] * v[k] for k in range(i + 1, d))) / L[:, i, i]
+        return np.asarray(lifted), np.stack(v, axis=-1)
 
 
 def inverse_positive(H: np.ndarray) -> np.ndarray:

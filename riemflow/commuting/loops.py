@@ -12,6 +12,8 @@ from riemflow.parametrizations.parametrization import Parametrization
 
 SIDE = 0.4  # of the distance over which the fields change
 SHRINKS = 6
+MOST_ROUNDS = 100  # steps a side may take; a loop that needs more runs into a boundary and is shrunk
+CLEAR = 1e-6  # a defect above it needs no further loops
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def loop_test(G: Parametrization, x: np.ndarray, *, n_loops: int = 16, seed: int
             fibre = max(fibre, float((np.linalg.norm(delta_x[closed], axis=-1) / around).max()))
             done += len(rows)
         open_rows = open_rows[~closed]
-        if len(open_rows) == 0:
+        if len(open_rows) == 0 or defect > CLEAR:
             break
         sides[open_rows] *= 0.5
         length[open_rows] *= 0.5
@@ -79,13 +81,15 @@ def loop_test(G: Parametrization, x: np.ndarray, *, n_loops: int = 16, seed: int
 
 def _around(G, base, sides, scales):
     """Lift w0 → w0+a → w0+a+b → w0+b → w0: return Δx, Δμ and whether each loop was completed."""
-    x, mu = base, np.zeros((len(base), G.dim))
-    start = G._fun(base)
-    closed = np.ones(len(base), bool)
+    x, mu = base.copy(), np.zeros((len(base), G.dim))
+    start = np.array(G._fun(base))
     here = start
+    rows = np.arange(len(base))
     for corner in (sides[:, 0], sides[:, 0] + sides[:, 1], sides[:, 1], np.zeros_like(start)):
         there = start + corner
-        lift = horizontal_lift(G, x, mu, here, there, scales)
-        closed &= lift.reached == 1.0
-        x, mu, here = lift.x, lift.mu, there
+        lift = horizontal_lift(G, x[rows], mu[rows], here[rows], there[rows], scales, most_rounds=MOST_ROUNDS)
+        x[rows], mu[rows] = lift.x, lift.mu
+        rows, here = rows[lift.reached == 1.0], there
+    closed = np.zeros(len(base), bool)
+    closed[rows] = True
     return x - base, mu, closed

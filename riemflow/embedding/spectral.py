@@ -30,9 +30,11 @@ N_CHECK = 4000
 OVERSAMPLING = 1.7
 # Coefficients of degree n enter scaled by RHO^-n, as those of an analytic F decay.
 RHO = 1.7
-FIRST_DAMPING, LATER_DAMPING = 1e-3, 1e-8
+FIRST_DAMPING, LATER_DAMPING = 1e-3, 1e-6
+# With fewer unknowns than this an iteration is cheap, and the next stage gains from a finished one.
+SMALL = 1200
 # The fit aims below the tolerance, since its points' mean is smaller than the largest defect elsewhere.
-AIM = 0.02
+AIM = 0.05
 # A defect this large is no embedding to work with, whatever the tolerance.
 WORST = 1e-4
 MARGIN = 0.02  # Newton's iterates may leave the region by this share of its half-width
@@ -158,14 +160,20 @@ def _ladder(R, region, D, tol, seed):
         rows *= scale[:, 0]
         if previous is None:
             start = starting_coefficients(basis, R._hessian(region.center), D, seed)
-            damping, iterations = FIRST_DAMPING, 40
+            damping, iterations, patience = FIRST_DAMPING, 40, 3
         else:
             start = np.zeros((basis.size, D))
             start[: len(previous)] = previous
-            damping, iterations = LATER_DAMPING, 8
+            small = basis.size * D < SMALL
+            damping, iterations, patience = LATER_DAMPING, 12 if small else 5, 3 if small else 2
         equations = IsometryEquations(rows)
         stage = solve_isometry(
-            equations, start / scale, damping=damping, goal=AIM * tol, max_iterations=iterations
+            equations,
+            start / scale,
+            damping=damping,
+            goal=AIM * tol,
+            max_iterations=iterations,
+            patience=patience,
         )
         previous = stage.coefficients * scale
         yield SpectralEmbedding(R, region, basis, previous)

@@ -14,12 +14,12 @@ from riemflow.embedding.region import Box, Region
 def fitting_points(region: Region, degree: int, n_least: int, seed: int) -> np.ndarray:
     """Return collocation points, denser towards the boundary as polynomials need: shape=[n, d].
 
-    A three-dimensional box gets a tensor Chebyshev grid of at least degree + 2 points an axis; otherwise
+    A three-dimensional box gets a tensor Chebyshev grid of at least degree + 1 points an axis; otherwise
     Halton points are carried to the region's equilibrium density (the arcsine law in a box),
     4 % of them are pushed to the boundary, and the corners of a box are added.
     """
     if isinstance(region, Box) and region.dim >= 3:
-        per_axis = max(degree + 2, int(np.ceil(n_least ** (1 / region.dim))))
+        per_axis = max(degree + 1, int(np.ceil(n_least ** (1 / region.dim))))
         axis = np.cos(np.pi * (np.arange(per_axis) + 0.5) / per_axis)
         u = np.array(list(itertools.product(axis, repeat=region.dim)))
         return region.center + 0.5 * (region.upper - region.lower) * u

@@ -44,14 +44,15 @@ def gradient_flow(
     Returns
     -------
     Flow
-        With w = G(x) and x. On a submanifold ``stats["drift"]`` is how far x left it.
+        With w = G(x) and x. On a submanifold x is put back onto it at the output times, and
+        ``stats["drift"]`` is how far it was off.
 
     Raises
     ------
     DomainError, ShapeError
         For input of the wrong shape, outside the domain, or not finite.
     ConvergenceError
-        If the flow leaves the domain or the integrator fails.
+        If the flow leaves the domain, does not converge (t = inf), or the integrator fails.
     """
     loss = as_loss(loss, G.dim)
     x_init = G._inside(x_init, "x_init")
@@ -63,25 +64,28 @@ def gradient_flow(
         w, jacobian = evaluate(x)
         return -jacobian.T @ piece._gradient(w)
 
-    flow = run_flow(
+    manifold = G.manifold
+
+    def onto_manifold(x):
+        return x if manifold is None else manifold.project(x)
+
+    return run_flow(
         velocity,
         x_init,
         t,
         loss,
-        {"w": G._fun, "x": lambda x: x},
+        {"w": lambda x: G._fun(onto_manifold(x)), "x": onto_manifold},
         formulation="parameters",
         inside=G._belongs,
+        # An embedding is good on a region only; there is nothing wrong with R beyond it.
+        outside="left-region" if hasattr(G, "embedding") else "left-domain",
         rtol=rtol,
         atol=atol,
         scale=float(np.abs(x_init).max()) or 1.0,
         method=method,
         progress=progress,
         throw=throw,
+        measure=None
+        if manifold is None
+        else lambda x: {"drift": float(np.abs(x - manifold.project(x)).max())},
     )
-    if G.manifold is not None:
-        drift = float(np.abs(flow.x - G.manifold.project(flow.x)).max())
-        return Flow(
-            flow.t, flow.w, flow.x, None, flow.status, flow.message, {**flow.stats, "drift": drift},
-            flow._solution, flow._maps,
-        )  # fmt: skip
-    return flow

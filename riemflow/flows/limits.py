@@ -24,7 +24,7 @@ class BregmanMinimum:
     multipliers : array, shape=[n]
         λ with ∇R(w) = ∇R(w_init) + Zᵀλ.
     residual : float
-        max |Zw - Y|, relative to max(1, |Y|).
+        max |Zw - Y|, relative to the size of the terms.
     kkt_residual : float
         max |∇R(w) - ∇R(w_init) - Zᵀλ|, relative to the terms.
     n_iterations : int
@@ -85,34 +85,48 @@ def minimize_bregman(R: LegendreFunction, w_init: Any, Z: Any, Y: Any) -> Bregma
     with np.errstate(all="ignore"):
         nu, w, n_iterations = np.zeros(len(rows)), w_init, 0
         gap = rows @ w - target
-        best, stalled = np.abs(gap).max(), 0
-        while (
-            best > 1e-14 * max(1.0, np.abs(target).max()) and n_iterations < MAX_ITERATIONS and stalled < 20
-        ):
-            n_iterations += 1
-            hessian = rows @ Q._hessian(mu_init + nu @ rows) @ rows.T
-            step = -np.linalg.lstsq(hessian, gap, rcond=None)[0]
+        best, stalled = np.inf, 0
+        while n_iterations < MAX_ITERATIONS and stalled < 20:
+            curvature = Q._hessian(mu_init + nu @ rows)
+            size = np.abs(gap).max(initial=0.0)
+            terms, rounding = _sizes(rows, target, w, curvature, mu_init, nu)
+            if size <= 1e-14 * terms + rounding:
+                break
+            stalled = 0 if size < best else stalled + 1
+            best = min(best, size)
+            step = -np.linalg.lstsq(rows @ curvature @ rows.T, gap, rcond=None)[0]
             new = _search(Q, mu_init, rows, target, nu, step, gap)
             if new is None:
                 break
+            n_iterations += 1
             nu, w, gap = new
-            size = np.abs(gap).max()
-            stalled = 0 if size < best else stalled + 1
-            best = min(best, size)
-    multipliers = U @ (nu / singular)
-    residual = float(np.abs(Z @ w - Y).max() / max(1.0, np.abs(Y).max()))
-    dual = mu_init + Z.T @ multipliers
-    kkt = np.inf
-    if R._belongs(w):
-        kkt = float(np.abs(R._gradient(w) - dual).max() / max(1.0, np.abs(dual).max()))
-    result = BregmanMinimum(w, multipliers, residual, kkt, n_iterations, "converged")
+        multipliers = U @ (nu / singular)
+        dual = mu_init + Z.T @ multipliers
+        terms, rounding = _sizes(Z, Y, w, Q._hessian(mu_init + nu @ rows), mu_init, multipliers)
+        residual = float(np.abs(Z @ w - Y).max() / (max(terms, 1e11 * rounding) or 1.0))
+        kkt = np.inf
+        if R._belongs(w):
+            kkt = float(np.abs(R._gradient(w) - dual).max() / max(1.0, np.abs(dual).max()))
+    # Where 1e11 roundings of w outweigh its terms (w = 0 by cancellation), those are the measure: at the
+    # bound of 1e-9 they make a hundred of them.
     if not (residual <= 1e-9 and kkt <= 1e-6):
         raise ConvergenceError(
             f"No interpolating point inside dom {R.name} was reached: residual {residual:.1e} after "
             f"{n_iterations} Newton steps. Is Zw = Y feasible there, with a minimum away from the boundary?",
             partial=BregmanMinimum(w, multipliers, residual, kkt, n_iterations, "failed"),
         )
-    return result
+    return BregmanMinimum(w, multipliers, residual, kkt, n_iterations, "converged")
+
+
+def _sizes(rows, target, w, curvature, mu_init, nu) -> tuple[float, float]:
+    """Return the size of the terms of rows·w - target, and what rounding of the dual point does to them.
+
+    Near the boundary both fall with w, so that w ≈ 0 does not pass for a solution of w = 0.
+    """
+    spread = np.abs(curvature) @ (np.abs(mu_init) + np.abs(nu) @ np.abs(rows))
+    terms = np.abs(rows) @ np.abs(w) + np.abs(target)
+    rounding = np.finfo(float).eps * (np.abs(rows) @ spread)
+    return float(terms.max(initial=0.0)), float(rounding.max(initial=0.0))
 
 
 def _search(Q, mu_init, rows, target, nu, step, gap):

@@ -59,7 +59,7 @@ def mirror_flow(
     DomainError, ShapeError
         For input of the wrong shape, outside dom R, or not finite.
     ConvergenceError
-        If the flow reaches the boundary of dom R or the integrator fails.
+        If the flow runs out of the domain, does not converge (t = inf), or the integrator fails.
     """
     if formulation not in FORMULATIONS:
         raise DomainError(f"formulation is {formulation!r}, but must be one of {', '.join(FORMULATIONS)}.")
@@ -69,22 +69,29 @@ def mirror_flow(
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({R.dim},).")
     Z = _common_rows(loss)
     if formulation == "auto":
-        cheap = not isinstance(R.conjugate, NumericalConjugate)
-        formulation = "primal" if not cheap else "row-space" if Z is not None and len(Z) < R.dim else "dual"
-    if formulation == "row-space" and Z is None:
-        raise DomainError("The row-space form needs a loss of the form ℓ(Zw), one Z for all pieces.")
+        rows = Z is not None and len(Z) < R.dim
+        formulation = "primal" if _is_numerical(R.conjugate) else "row-space" if rows else "dual"
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
     if formulation == "primal":
         return _primal(R, loss, w_init, t, options)
-    return _dual(R, loss, w_init, t, Z if formulation == "row-space" else None, options)
+    if formulation == "dual":
+        return _dual(R, loss, w_init, t, options)
+    if Z is None:
+        raise DomainError("The row-space form needs a loss of the form ℓ(Zw), one Z for all pieces.")
+    return _row_space(R, loss, w_init, t, Z, options)
 
 
 def _common_rows(loss: Loss | Piecewise) -> np.ndarray | None:
     pieces = loss.losses if isinstance(loss, Piecewise) else [loss]
-    if not all(isinstance(piece, LinearModelLoss) for piece in pieces):
-        return None
-    first = pieces[0].Z
-    return first if all(np.array_equal(piece.Z, first) for piece in pieces) else None
+    data = [piece.Z for piece in pieces if isinstance(piece, LinearModelLoss)]
+    common = len(data) == len(pieces) and all(np.array_equal(Z, data[0]) for Z in data)
+    return data[0] if common else None
+
+
+def _is_numerical(Q: LegendreFunction) -> bool:
+    """Tell whether evaluating Q takes an iteration, in itself or in a part it is built from."""
+    parts = [part for name in ("base", "parts", "terms") for part in np.ravel(getattr(Q, name, None) or [])]
+    return isinstance(Q, NumericalConjugate) or any(map(_is_numerical, parts))
 
 
 def _primal(R, loss, w_init, t, options) -> Flow:
@@ -106,50 +113,53 @@ def _primal(R, loss, w_init, t, options) -> Flow:
     )
 
 
-def _dual(R, loss, w_init, t, Z, options) -> Flow:
+def _dual(R, loss, w_init, t, options) -> Flow:
     Q, mu_init = R.conjugate, R._gradient(w_init)
 
-    def primal(mu):
-        try:
-            return Q._gradient(mu)
-        except DomainError:  # outside the range of ∇R: the integrator takes a smaller step
-            return np.full_like(mu, np.nan)
+    def velocity(piece, mu):
+        return -piece._gradient(Q._gradient(mu))
 
-    if Z is None:
+    def jacobian(piece, mu):
+        return -piece._hessian(Q._gradient(mu)) @ Q._hessian(mu)
 
-        def to_mu(mu):
-            return mu
-
-        def velocity(piece, mu):
-            return -piece._gradient(primal(mu))
-
-        def jacobian(piece, mu):
-            return -piece._hessian(primal(mu)) @ Q._hessian(mu)
-
-        start, scale = mu_init, float(np.abs(mu_init).max()) or 1.0
-    else:
-
-        def to_mu(nu):
-            return mu_init - nu @ Z
-
-        def velocity(piece, nu):
-            return piece._outer_gradient(Z @ primal(to_mu(nu)))
-
-        def jacobian(piece, nu):
-            mu = to_mu(nu)
-            return -piece._outer_hessian(Z @ primal(mu)) @ Z @ Q._hessian(mu) @ Z.T
-
-        start, scale = np.zeros(len(Z)), 1.0
     return run_flow(
         velocity,
-        start,
+        mu_init,
         t,
         loss,
-        {"w": lambda state: Q._gradient(to_mu(state)), "mu": to_mu},
-        formulation="dual" if Z is None else "row-space",
+        {"w": Q._gradient, "mu": lambda mu: mu},
+        formulation="dual",
         # Where ∇R is onto R^d no dual point can leave its range.
-        inside=None if R.is_mirror_map else lambda state: Q._belongs(to_mu(state)),
-        scale=scale,
+        inside=None if R.is_mirror_map else Q._belongs,
+        scale=float(np.abs(mu_init).max()) or 1.0,
+        jac=jacobian,
+        **options,
+    )
+
+
+def _row_space(R, loss, w_init, t, Z, options) -> Flow:
+    Q, mu_init = R.conjugate, R._gradient(w_init)
+
+    def to_mu(nu):
+        return mu_init - nu @ Z
+
+    def velocity(piece, nu):
+        return piece._outer_gradient(Z @ Q._gradient(to_mu(nu)))
+
+    def jacobian(piece, nu):
+        mu = to_mu(nu)
+        return -piece._outer_hessian(Z @ Q._gradient(mu)) @ Z @ Q._hessian(mu) @ Z.T
+
+    return run_flow(
+        velocity,
+        np.zeros(len(Z)),
+        t,
+        loss,
+        {"w": lambda nu: Q._gradient(to_mu(nu)), "mu": to_mu},
+        formulation="row-space",
+        inside=None if R.is_mirror_map else lambda nu: Q._belongs(to_mu(nu)),
+        # μ is to be as accurate as in the dual form.
+        scale=(float(np.abs(mu_init).max()) or 1.0) / (float(np.linalg.norm(Z, 2)) or 1.0),
         jac=jacobian,
         **options,
     )

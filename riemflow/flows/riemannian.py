@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.errors import ShapeError
+from riemflow.errors import DomainError, ShapeError
 from riemflow.flows.solution import Flow, run_flow
 from riemflow.losses import as_loss
 from riemflow.validation import as_points, require_inside
@@ -44,10 +44,13 @@ def riemannian_gradient_flow(
     Raises
     ------
     DomainError, ShapeError
-        For input of the wrong shape or outside the space.
+        For input of the wrong shape or outside the space, or a space without a metric matrix.
     ConvergenceError
-        If the flow leaves the space or the integrator fails.
+        If the flow leaves the space, does not converge (t = inf), or the integrator fails.
     """
+    matrix = getattr(getattr(space, "metric", None), "metric_matrix", None)
+    if matrix is None:
+        raise DomainError(f"The space {type(space).__name__} has no metric with a matrix: equip it with one.")
     dim = space.dim
     if tuple(space.shape) != (dim,):
         raise ShapeError(
@@ -59,10 +62,15 @@ def riemannian_gradient_flow(
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({dim},).")
     require_inside("w_init", w_init, space.belongs, f"the space {type(space).__name__}", "move it inside.")
 
+    try:
+        matrix(base_point=w_init)
+    except NotImplementedError as error:
+        raise DomainError(f"The metric of {type(space).__name__} has no metric matrix: {error}") from error
+
     def velocity(piece, w):
         if not np.all(space.belongs(w)):
             return np.full_like(w, np.nan)
-        return -np.linalg.solve(space.metric.metric_matrix(base_point=w), piece._gradient(w))
+        return -np.linalg.solve(matrix(base_point=w), piece._gradient(w))
 
     return run_flow(
         velocity,

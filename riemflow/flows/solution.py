@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.errors import ConvergenceError, DomainError, ShapeError
+from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
+from riemflow.flows.stillness import Stillness
 from riemflow.integration import Solution, solve_ode
 from riemflow.losses import Loss, Piecewise
 from riemflow.validation import as_float, as_number
@@ -34,12 +35,14 @@ class Flow:
     mu : array, shape=[n, d], or None
         Dual points ∇R(w), for a mirror flow.
     status : str
-        "finished": the end time was reached; "converged": t = inf, and the flow has stopped moving;
-        "left-domain": it reached the boundary of the domain or region; "failed", "interrupted" or
-        "stopped": it ended early for the reason in `message`.
+        "finished": the end time was reached; "converged": t = inf, and the flow has come to rest;
+        "left-domain", "left-region": it reached the boundary of the domain, or of the region of an
+        embedding; "stopped": t = inf, and it still moves at t = 1e15; "failed", "interrupted": it ended
+        early for the reason in `message`.
     message : str
     stats : mapping
-        formulation, method, n_steps, n_rhs, seconds.
+        formulation, method, n_steps, n_rhs, seconds; for t = inf also residual, the last speed
+        max |dstate/dt|; on a submanifold also drift, how far the integrator's x had left it.
     """
 
     t: np.ndarray
@@ -108,72 +111,134 @@ def run_flow(
     progress: bool,
     throw: bool,
     jac: Callable[[Any, np.ndarray], np.ndarray] | None = None,
+    outside: str = "left-domain",
+    measure: Callable[[np.ndarray], dict] | None = None,
 ) -> Flow:
     """Integrate state' = rhs(loss in force, state) and wrap the result as a `Flow`.
 
     `maps` turn states, shape=[n, m], into "w" and "x" or "mu"; `inside` tells whether one state is
-    in the domain; `scale` is the typical size of the state, for the absolute tolerance.
+    in the domain, and `outside` is the status once it is not; `scale` is the typical size of the
+    state, for the absolute tolerance; `measure` makes further stats of the states at the output times.
     """
     end, times = output_times(t)
     rtol = as_number("rtol", rtol, above=0.0, below=0.1)
-    atol = rtol * scale if atol is None else as_float("atol", atol)
-    if (np.asarray(atol) <= 0).any():
+    atol = as_float("atol", rtol * scale if atol is None else atol)
+    if (atol <= 0).any():
         raise DomainError(f"atol is {atol}, but must be > 0.")
+    if atol.shape not in ((), state.shape):
+        raise ShapeError(
+            f"atol has shape {atol.shape}, but must be one number or have shape {state.shape}, one for each "
+            f"component of the state in the {formulation} form."
+        )
     at = loss.at if isinstance(loss, Piecewise) else lambda t: loss
-    breakpoints = loss.breakpoints if isinstance(loss, Piecewise) else ()
-    events = [] if inside is None else [lambda t, y: 1.0 if inside(y) else -1.0]
+    breakpoints = list(loss.breakpoints) if isinstance(loss, Piecewise) else []
+    guarded = _Guarded(rhs)
+    with np.errstate(all="ignore"):
+        if not np.isfinite(guarded(at(0.0), state)).all():
+            reason = f" ({guarded.reason})" if guarded.reason else ""
+            raise DomainError(
+                f"The flow cannot start: its velocity at the initial point is not finite{reason}. Start "
+                "elsewhere, or restrict the domain."
+            )
+    events: list[Callable] = [] if inside is None else [lambda t, y: bool(inside(y))]
     limit = None
     if end == np.inf:
         last = at(HORIZON)
-        bound = 0.1 * rtol * scale
-
-        def moving(t: float, y: np.ndarray) -> float:
-            # Still: at this speed the state would move less than the tolerance in ten times the time so far.
-            late = t > (breakpoints[-1] if len(breakpoints) else 0.0)
-            return 1.0 if not late or 10 * t * np.abs(rhs(last, y)).max() > bound else -1.0
-
-        limit, events, end = len(events), [*events, moving], HORIZON
+        begin = float(breakpoints[-1]) if breakpoints else 0.0
+        still = Stillness(lambda y: guarded(last, y), begin, 0.1 * rtol * scale, rtol, scale)
+        limit, events, end = len(events), [*events, still], HORIZON
     solution = solve_ode(
-        lambda s, y: rhs(at(s), y),
+        lambda s, y: guarded(at(s), y),
         state,
         (0.0, end),
         rtol=rtol,
         atol=atol,
         t_eval=times,
-        jac=None if jac is None else lambda s, y: jac(at(s), y),
+        jac=None if jac is None else _Guarded(lambda s, y: jac(at(s), y), len(state)),
         events=events,
         breakpoints=breakpoints,
         method=method,
         progress=progress,
     )
     status, message = solution.status, solution.message
-    if status == "event":
-        converged = solution.event == limit
-        status = "converged" if converged else "left-domain"
-        at_time = message.rpartition(" at ")[2]
-        message = (
-            f"stopped moving at {at_time}"
-            if converged
-            else f"reached the boundary of the domain at {at_time}"
-        )
+    at_time = message.rpartition(" at ")[2]
+    if status == "event" and solution.event == limit:
+        status, message = "converged", f"came to rest at {at_time}"
+    elif status == "event" or (status == "failed" and _at_edge(guarded, at, inside, solution, scale)):
+        what = outside.removeprefix("left-")
+        status, message = outside, f"reached the boundary of the {what} at {at_time}"
+    elif status == "failed" and guarded.reason:
+        message = f"{message}; the velocity was last refused because {guarded.reason}"
     elif limit is not None and status == "finished":
         status, message = "stopped", f"still moving at t = {end:g}"
-    values = {name: np.asarray(to(solution.y)) for name, to in maps.items()}
+    stats = {"formulation": formulation, **solution.stats}
+    kept, values = _outputs(maps, solution, status)
+    if status in GOOD and not all(np.isfinite(value).all() for value in values.values()):
+        status, message = "failed", f"{message}, but its values are not finite in float64"
+    with np.errstate(all="ignore"):
+        if limit is not None:
+            stats["residual"] = float(np.abs(guarded(at(solution.t[-1]), solution.y[-1])).max())
+        if measure is not None:
+            stats |= measure(solution.y[:kept])
     flow = Flow(
-        solution.t,
+        solution.t[:kept],
         values["w"],
         values.get("x"),
         values.get("mu"),
         status,
         message,
-        {"formulation": formulation, **solution.stats},
+        stats,
         solution,
         dict(maps),
     )
     if throw and status not in GOOD and status != "interrupted":
         raise ConvergenceError(
-            f"The flow {message} (status {status!r}): shorten t, change the start or the loss, or pass "
-            "throw=False to get what was reached.",
+            f"The flow ended early with status {status!r}: {message}. Shorten t, change the start or the "
+            "loss, or pass throw=False to get what was reached.",
             partial=flow,
         )
     return flow
+
+
+class _Guarded:
+    """A function of (loss or time, state) that gives NaN, which shortens the step, where it is refused."""
+
+    def __init__(self, function: Callable[[Any, np.ndarray], np.ndarray], columns: int | None = None):
+        self.function, self.columns, self.reason = function, columns, ""
+
+    def __call__(self, loss_or_time: Any, state: np.ndarray) -> np.ndarray:
+        try:
+            return self.function(loss_or_time, state)
+        except (DomainError, ConvergenceError, np.linalg.LinAlgError) as error:
+            self.reason = str(error).rstrip(".")
+            return np.full(state.shape if self.columns is None else (len(state), self.columns), np.nan)
+
+
+def _at_edge(rhs: _Guarded, at: Callable, inside: Any, solution: Solution, scale: float) -> bool:
+    """Tell whether a failed flow was about to cross the boundary, which no step of it could do."""
+    if inside is None:
+        return False
+    t, y = solution.t[-1], solution.y[-1]
+    with np.errstate(all="ignore"):
+        velocity = rhs(at(t), y)
+        size = np.abs(velocity).max()
+        if not 0 < size < np.inf:
+            return False
+        reach = 1e-6 * max(scale, float(np.abs(y).max()))
+        return not bool(inside(y + reach * velocity / size))
+
+
+def _outputs(maps: Mapping[str, Map], solution: Solution, status: str) -> tuple[int, dict[str, np.ndarray]]:
+    """Map the states at the output times; return how many there are, and the values.
+
+    Where a flow failed, the last states may be too near the boundary for the maps: they are left out.
+    """
+    kept = len(solution.t)
+    while True:
+        try:
+            with np.errstate(all="ignore"):
+                return kept, {name: np.asarray(to(solution.y[:kept])) for name, to in maps.items()}
+        except RiemflowError:
+            if status in GOOD or kept <= 1:
+                raise
+            kept -= 1

@@ -1,4 +1,4 @@
-"""The only door to geomstats: the Hessian manifold of a Legendre function."""
+"""The geometry of a Legendre function: its Hessian manifold, as a geomstats space."""
 
 from riemflow.geometry.hessian_manifold import HessianManifold, HessianMetric
 

@@ -125,9 +125,9 @@ def solve_ode(
     edges = [start, *sorted(b for b in breakpoints if start < b < end), end]
     run = _Run(rhs, jac, events, rtol, atol, max_steps)
     y = np.array(y0, dtype=np.float64)
-    bar = tqdm(
-        total=end - start, disable=not progress, desc="flow", unit="t", bar_format="{l_bar}{bar}| {elapsed}"
-    )
+    # An integration to t = ∞ has an end so far away that only the time reached says something.
+    shape = "{desc}: t = {n:.4g} | {elapsed}" if end - start > 1e12 else "{l_bar}{bar}| {elapsed}"
+    bar = tqdm(total=end - start, disable=not progress, desc="flow", bar_format=shape)
     began = time.perf_counter()
     with bar, np.errstate(all="ignore"):
         run.bar = bar
