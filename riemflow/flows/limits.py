@@ -90,7 +90,7 @@ def minimize_bregman(R: LegendreFunction, w_init: Any, Z: Any, Y: Any) -> Bregma
             curvature = Q._hessian(mu_init + nu @ rows)
             size = np.abs(gap).max(initial=0.0)
             terms, rounding = _sizes(rows, target, w, curvature, mu_init, nu)
-            if size <= 1e-14 * terms + rounding:
+            if size <= 1e-14 * terms + rounding or not np.isfinite(curvature).all():
                 break
             stalled = 0 if size < best else stalled + 1
             best = min(best, size)

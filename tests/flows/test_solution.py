@@ -1,0 +1,128 @@
+"""The Flow object: times, statuses, interruption, dense output, what it says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from riemflow import legendre, losses
+from riemflow.errors import DomainError, ShapeError
+from riemflow.flows import gradient_flow, mirror_flow
+from riemflow.parametrizations import Hadamard
+
+LINEAR = losses.Linear([1.0, -0.5])
+
+
+def flow_of(t, **options):
+    return gradient_flow(Hadamard(2), LINEAR, [1.0, 2.0], t, **options)
+
+
+@pytest.mark.parametrize(
+    ("t", "error", "words"),
+    [
+        (-1.0, DomainError, "t is -1.0"),
+        (0.0, DomainError, "t is 0.0"),
+        (np.nan, DomainError, "finite"),
+        (-np.inf, DomainError, "finite"),
+        ([1.0, 0.5], DomainError, "increasing"),
+        ([0.5, 0.5], DomainError, "increasing"),
+        ([-1.0, 2.0], DomainError, "increasing from 0"),
+        ([0.0], DomainError, "increasing"),
+        ([0.0, np.nan], DomainError, "finite"),
+        ([0.0, np.inf], DomainError, "finite"),
+        ([], ShapeError, "t has shape"),
+        ([[1.0]], ShapeError, "t has shape"),
+        ("soon", DomainError, "real numbers"),
+        (1j, DomainError, "real numbers"),
+        (None, DomainError, "real numbers"),
+        (True, DomainError, "real numbers"),
+    ],
+)
+def test_times_that_make_no_sense_are_named(t, error, words):
+    with pytest.raises(error, match=words):
+        flow_of(t)
+
+
+def test_end_time_gives_the_steps_and_times_give_the_times():
+    steps = flow_of(2)
+    assert steps.t[0] == 0.0 and steps.t[-1] == 2.0
+    assert len(steps.t) == steps.stats["n_steps"] + 1
+    asked = flow_of([0.5, 2.0])
+    np.testing.assert_array_equal(asked.t, [0.5, 2.0])
+    np.testing.assert_allclose(asked.w[-1], steps.w[-1], rtol=1e-12)
+    np.testing.assert_allclose(asked.sol(0.0), [1.0, 4.0])
+
+
+def test_shapes_of_what_is_returned():
+    flow = flow_of(2.0)
+    n = len(flow.t)
+    assert flow.w.shape == flow.x.shape == (n, 2)
+    assert flow.sol(0.3).shape == (2,)
+    assert flow.sol(np.full((3, 5), 0.3), of="x").shape == (3, 5, 2)
+
+
+def test_quantities_a_flow_does_not_have_are_refused():
+    with pytest.raises(DomainError, match=r"no dense 'mu'.*\['w', 'x'\]"):
+        flow_of(1.0).sol(0.5, of="mu")
+    with pytest.raises(DomainError, match="must lie in"):
+        flow_of(1.0).sol(1.5)
+    with pytest.raises(DomainError, match="finite"):
+        flow_of(1.0).sol(np.nan)
+
+
+def test_flow_tells_what_happened_and_is_frozen():
+    flow = mirror_flow(legendre.NegativeEntropy(2), LINEAR, [1.0, 2.0], 2.0)
+    text = repr(flow)
+    for words in ("finished", "reached t = 2", "d = 2", "dual", "DOP853", "steps"):
+        assert words in text
+    assert {"formulation", "method", "n_rhs", "n_steps", "seconds"} <= set(flow.stats)
+    assert flow.stats["n_rhs"] > flow.stats["n_steps"] > 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        flow.status = "converged"
+
+
+def test_interruption_keeps_what_was_reached():
+    calls = []
+
+    def gradient(w):
+        calls.append(1)
+        if len(calls) == 60:
+            raise KeyboardInterrupt
+        return LINEAR.gradient(w)
+
+    loss = losses.Loss(lambda w: w @ LINEAR.c, 2, gradient=gradient)
+    flow = gradient_flow(Hadamard(2), loss, [1.0, 2.0], 5.0)
+    assert flow.status == "interrupted" and "interrupted by the user" in flow.message
+    assert 0 < flow.t[-1] < 5.0
+    np.testing.assert_allclose(flow.w[-1], [1.0, 4.0] * np.exp(-4 * flow.t[-1] * LINEAR.c), rtol=1e-6)
+
+
+def test_mistakes_in_the_users_code_are_not_swallowed():
+    def gradient(w):
+        raise ZeroDivisionError("a mistake")
+
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        gradient_flow(Hadamard(2), losses.Loss(lambda w: w @ LINEAR.c, 2, gradient=gradient), [1.0, 2.0], 5.0)
+
+
+def test_end_that_is_not_representable_is_a_failure():
+    """w = x² overflows although x does not: x = e^{2ct} at ct = 200."""
+    flow = gradient_flow(Hadamard(1), losses.Linear([-1.0]), [1.0], 200.0, throw=False)
+    assert flow.status == "failed"
+
+
+def test_progress_bar_is_drawn_on_request(capsys):
+    flow_of(2.0, progress=True)
+    assert "100%" in capsys.readouterr().err
+    loss = losses.LeastSquares(np.eye(2), [1.0, 1.0])
+    gradient_flow(Hadamard(2), loss, [1.0, 2.0], np.inf, progress=True)
+    assert "flow: t = " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["DOP853", "CVODE"])
+def test_method_can_be_chosen(method):
+    flow = flow_of(2.0, method=method)
+    assert flow.stats["method"] == method
+    np.testing.assert_allclose(flow.w[-1], [1.0, 4.0] * np.exp(-8 * LINEAR.c), rtol=1e-6)
