@@ -12,6 +12,7 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 from geomstats.numerics.bvp import ScipySolveBVP
 from geomstats.numerics.geodesic import ExpSolver, LogODESolver
 
+from riemflow.autodiff import anp
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.integration import solve_batched
 from riemflow.legendre.function import LegendreFunction
@@ -269,6 +270,6 @@ class GeodesicSolver(ExpSolver):
 
 def _solve(metric: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Solve with a positive definite metric [..., d, d] and columns b [..., d, m], by its Cholesky factor."""
-    L = gs.linalg.cholesky(metric)
-    half = gs.linalg.solve(L, b)
-    return gs.linalg.solve(gs.einsum("...ij->...ji", L), half)
+    # Through autograd's NumPy, so that geomstats' automatic derivatives of the metric pass through.
+    L = anp.linalg.cholesky(metric)
+    return anp.linalg.solve(anp.swapaxes(L, -1, -2), anp.linalg.solve(L, b))
