@@ -82,7 +82,7 @@ def solve_isometry(
 ) -> Stage:
     """Minimise the mean of ‖J̃ᵀJ̃ - I‖_F² from c, until its root is below `goal` or progress ends.
 
-    Progress ends after `patience` steps in a row which take less than 30 % off the root, or if no step helps.
+    Progress ends after `patience` steps in a row which take less than 15 % off the root, or if no step helps.
 
     The damping is relative to the mean diagonal of the normal matrix. It also settles the rotations of
     R^D, under which the equations do not change.
@@ -117,7 +117,7 @@ def solve_isometry(
         damping *= 0.03 if ratio < 0.1 else 0.1 if ratio < 0.5 else 0.3 if ratio < 0.9 else 0.7
         damping = max(damping, 1e-15)
         c, frames, residuals, cost = trial, new_frames, new_residuals, new_cost
-        slow = slow + 1 if ratio > 0.7 else 0
+        slow = slow + 1 if ratio > 0.85 else 0
         if slow >= patience:
             break
     return Stage(c, float(np.sqrt(cost)), iteration)

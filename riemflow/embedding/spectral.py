@@ -30,9 +30,10 @@ N_CHECK = 4000
 OVERSAMPLING = 1.7
 # Coefficients of degree n enter scaled by RHO^-n, as those of an analytic F decay.
 RHO = 1.7
-FIRST_DAMPING, LATER_DAMPING = 1e-3, 1e-6
+# Relative damping of the first stage, of later ones, and of those with many unknowns and few iterations.
+FIRST_DAMPING, LATER_DAMPING, LARGE_DAMPING = 1e-3, 1e-8, 1e-6
 # With fewer unknowns than this an iteration is cheap, and the next stage gains from a finished one.
-SMALL = 1200
+SMALL = 2500
 # The fit aims below the tolerance, since its points' mean is smaller than the largest defect elsewhere.
 AIM = 0.05
 # A defect this large is no embedding to work with, whatever the tolerance.
@@ -165,7 +166,7 @@ def _ladder(R, region, D, tol, seed):
             start = np.zeros((basis.size, D))
             start[: len(previous)] = previous
             small = basis.size * D < SMALL
-            damping, iterations, patience = LATER_DAMPING, 12 if small else 5, 3 if small else 2
+            damping, iterations, patience = (LATER_DAMPING, 12, 3) if small else (LARGE_DAMPING, 5, 2)
         equations = IsometryEquations(rows)
         stage = solve_isometry(
             equations,
