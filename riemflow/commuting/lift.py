@@ -130,7 +130,14 @@ def horizontal_lift(
     y0 = np.concatenate([x / scales.x, mu / scales.mu, np.zeros((len(x), 1))], axis=-1)
     y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=project)
     x, mu = split(y)
-    return Lift(x, mu, y[:, -1] * unit, reached)
+    value = y[:, -1] * unit
+    # Rounding of s shifts w_s by eps |Δ|, which next to the boundary is much in units of w: end at `end`.
+    done = np.flatnonzero(reached == 1.0)
+    gap = end[done] - G._fun(x[done])
+    step, back = RowFactors(_fields(G, x[done])).horizontal(gap)
+    value[done] += (mu[done] * gap).sum(axis=-1)
+    x[done], mu[done] = _onto(G, x[done] + step), mu[done] + back
+    return Lift(x, mu, value, reached)
 
 
 def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales) -> Lift:

@@ -8,8 +8,10 @@ import pytest
 from scipy.linalg import expm
 
 from riemflow import losses
+from riemflow.embedding import Box, embed
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
-from riemflow.flows import gradient_flow
+from riemflow.flows import gradient_flow, mirror_flow
+from riemflow.legendre import LorentzBarrier
 from riemflow.parametrizations import Hadamard, Identity, MatrixFactorization, Parametrization, Spherical
 
 Z = np.array([[1.0, 0.5, -0.3], [0.2, -1.0, 0.8]])
@@ -95,6 +97,17 @@ def test_edge_beyond_which_nothing_is_defined_counts_as_edge():
     flow = gradient_flow(root, losses.Loss(lambda w: anp.sum(w**2, axis=-1), 1), [1.0], 3.0, throw=False)
     assert flow.status == "left-domain"
     assert flow.t[-1] == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_embedding_is_left_at_the_end_of_its_region():
+    """The inverse of F exists near F(K) only; up to its end the flow is the mirror flow of R."""
+    R, loss = LorentzBarrier(2), losses.Linear([-0.3, 0.1])
+    F = embed(R, Box([-0.5, 1.0], [0.5, 2.0]))
+    flow = gradient_flow(F.parametrization(), loss, F([0.0, 1.5]), 30.0, throw=False)
+    assert flow.status == "left-region" and "boundary of the region" in flow.message
+    assert 1.0 < flow.t[-1] < 30.0
+    np.testing.assert_allclose(flow.w, mirror_flow(R, loss, [0.0, 1.5], flow.t).w, atol=1e-7)
 
 
 def test_refusal_of_the_velocity_is_reported():

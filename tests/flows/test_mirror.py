@@ -168,6 +168,17 @@ def test_separable_logistic_never_converges(form):
         mirror_flow(legendre.SquaredNorm(2), loss, np.zeros(2), np.inf, formulation=form)
 
 
+@pytest.mark.parametrize("form", ["row-space", "dual"])
+@pytest.mark.parametrize("name", ["entropy", "simplex", "hyperbolic"])
+def test_analytic_jacobian_is_right(name, form):
+    """CVODE's Newton iteration takes one or two right sides a step, many more with a wrong Jacobian."""
+    flow = mirror_flow(
+        FUNCTIONS[name], LOSSES["squares"], START, 300.0, formulation=form, method="CVODE", rtol=1e-9
+    )
+    assert flow.stats["n_jac"] > 0
+    assert flow.stats["n_rhs"] < 1.5 * flow.stats["n_steps"]
+
+
 def test_loss_on_a_small_scale_takes_its_time():
     """Scaling L by 1e-9 scales time by 1e9 and must not look like rest at the start."""
     small = losses.Loss(lambda w: 0.5e-9 * anp.sum((w - TRUE) ** 2, axis=-1), 4)
