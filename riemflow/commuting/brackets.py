@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from riemflow.parametrizations.parametrization import Parametrization
+
+Function = Callable[[np.ndarray], np.ndarray]
 
 # Weights of the central difference of order 4 at the offsets -2, -1, 1, 2.
 _OFFSETS = np.array([-2.0, -1.0, 1.0, 2.0])
@@ -39,7 +42,7 @@ def lie_bracket(G: Parametrization, x: Any) -> np.ndarray:
     """
     x = G._inside(x)
     with np.errstate(all="ignore"):
-        bracket = _bracket(G, x, G._tangential_jacobian(x))
+        bracket = _bracket(G, x, G._gradients(x))
         return G._finite("lie bracket", bracket, x, (G.dim, G.dim, G.dim_in))
 
 
@@ -60,18 +63,38 @@ def field_derivative(G: Parametrization, x: np.ndarray, directions: np.ndarray) 
     Returns
     -------
     derivative : array, shape=[..., k, d, D]
-        D_{V_i} X_j in R^D. On open sets ``∇²G_j V_i``; on submanifolds central differences of order 4.
+        D_{V_i} X_j in R^D. On open sets ``∇²G_j V_i``; on submanifolds, and under a metric of M's own,
+        central differences of order 4.
     """
-    if G.manifold is None:
+    if G.manifold is None and G._inverse_metric is None:
         return np.einsum("...jab,...ib->...ija", G._hessian(x), directions)
+    return _derivative_along(G, G._gradients, x, directions)
+
+
+def cometric_derivative(G: Parametrization, x: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """The derivative of ∂G ∂Gᵀ along V_k, shape=[..., k, D] and tangent to M: shape=[..., k, d, d]."""
+    if G._inverse_metric is not None:
+        return _derivative_along(G, lambda y: gram(G._tangential_jacobian(y)), x, directions)
+    J = G._tangential_jacobian(x)
+    half = field_derivative(G, x, directions) @ np.swapaxes(J, -1, -2)[..., None, :, :]
+    return half + np.swapaxes(half, -1, -2)
+
+
+def gram(J: np.ndarray) -> np.ndarray:
+    """J Jᵀ: shape=[..., d, D] -> shape=[..., d, d]."""
+    return J @ np.swapaxes(J, -1, -2)
+
+
+def _derivative_along(G: Parametrization, matrix: Function, x: np.ndarray, directions: np.ndarray):
+    """Differentiate a matrix-valued function along tangent vectors by central differences on M."""
     length = np.linalg.norm(directions, axis=-1, keepdims=True)
     unit = directions / np.where(length > 0, length, 1.0)
-    # The fields' own scale is not known beforehand: shrink the step until two steps agree.
+    # The function's own scale is not known beforehand: shrink the step until two steps agree.
     size = 1.0 + np.linalg.norm(x, axis=-1)[..., None, None]
     best, gap = np.zeros(0), np.inf
-    coarse = _difference(G, x, unit, 2e-3 * size)
+    coarse = _difference(G, matrix, x, unit, 2e-3 * size)
     for step in (1e-3, 2e-4, 4e-5, 8e-6):
-        fine = _difference(G, x, unit, step * size)
+        fine = _difference(G, matrix, x, unit, step * size)
         change = float(np.nan_to_num(np.abs(fine - coarse), nan=np.inf).max(initial=0.0))
         scale = float(np.abs(fine).max(initial=0.0, where=np.isfinite(fine)))
         if change < gap:
@@ -82,10 +105,12 @@ def field_derivative(G: Parametrization, x: np.ndarray, directions: np.ndarray) 
     return length[..., None] * (best if best.size else coarse)
 
 
-def _difference(G: Parametrization, x: np.ndarray, unit: np.ndarray, step: np.ndarray) -> np.ndarray:
+def _difference(G: Parametrization, matrix: Function, x: np.ndarray, unit: np.ndarray, step: np.ndarray):
     # Any curve on M with the right velocity will do; the projection of a straight line is one.
-    total = np.zeros((*unit.shape[:-1], G.dim, G.dim_in))
+    total = 0.0
     for offset, weight in zip(_OFFSETS, _WEIGHTS, strict=True):
-        points = G.manifold.project(x[..., None, :] + offset * step * unit)
-        total += weight * G._tangential_jacobian(points)
+        points = x[..., None, :] + offset * step * unit
+        if G.manifold is not None:
+            points = G.manifold.project(points)
+        total = total + weight * matrix(points)
     return total / step[..., None]

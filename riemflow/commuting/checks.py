@@ -174,7 +174,7 @@ def _chunks(G: Parametrization, points: np.ndarray) -> list[np.ndarray]:
 def _bracket_defects(G: Parametrization, x: np.ndarray) -> np.ndarray:
     """Return the scaled bracket of each pair of fields: shape=[n, D] -> shape=[n, d, d]."""
     with np.errstate(all="ignore"):
-        fields = G._tangential_jacobian(x)
+        fields = G._gradients(x)
         along = field_derivative(G, x, fields)
         norms = np.linalg.norm(fields, axis=-1)
         safe = np.where(norms > 0, norms, 1.0)

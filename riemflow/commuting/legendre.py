@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.commuting.anchors import Anchors, State
-from riemflow.commuting.brackets import field_derivative
+from riemflow.commuting.brackets import cometric_derivative
 from riemflow.commuting.checks import Check, check_commuting, check_regular, one_point
 from riemflow.commuting.lift import Lift, horizontal_lift, inverse_positive, joint_ray, natural_scales
 from riemflow.commuting.loops import loop_test
@@ -225,7 +225,7 @@ class LiftedLegendre(LegendreFunction):
         x = self._at(w, "x")
         J = self.parametrization._tangential_jacobian(x)
         K = inverse_positive(J @ np.swapaxes(J, -1, -2))
-        change = cometric_derivative(self.parametrization, x, K @ J, J)
+        change = cometric_derivative(self.parametrization, x, K @ self.parametrization._raised(x, J))
         third = -np.einsum("...ia,...kab,...bj->...kij", K, change, K, optimize=True)
         return symmetrised(third)
 
@@ -297,19 +297,10 @@ class LiftedConjugate(LegendreFunction):
 
     def _third(self, w):
         x = self._at(w, "x")
-        J = self.parametrization._tangential_jacobian(x)
-        return symmetrised(cometric_derivative(self.parametrization, x, J, J))
+        return symmetrised(cometric_derivative(self.parametrization, x, self.parametrization._gradients(x)))
 
     def _belongs(self, w):
         return (self._ray(w).reached == 1.0).reshape(w.shape[:-1])
-
-
-def cometric_derivative(
-    G: Parametrization, x: np.ndarray, directions: np.ndarray, J: np.ndarray
-) -> np.ndarray:
-    """The derivative of ∂G ∂Gᵀ along V_k [..., k, D]: shape=[..., k, d, d]; J is ∂G(x)."""
-    half = field_derivative(G, x, directions) @ np.swapaxes(J, -1, -2)[..., None, :, :]
-    return half + np.swapaxes(half, -1, -2)
 
 
 def symmetrised(third: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ class Lift:
 
 def natural_scales(G: Parametrization, x: np.ndarray) -> Scales:
     """Return the units of x and μ at one point x, shape=[D]."""
-    fields = G._tangential_jacobian(x)
+    fields = G._gradients(x)
     norms = np.linalg.norm(fields, axis=-1)
     size = 1.0 + np.linalg.norm(x)
     # A rough size is all that is needed, so a one-sided difference along each field will do.
@@ -65,7 +65,7 @@ def natural_scales(G: Parametrization, x: np.ndarray) -> Scales:
     if G.manifold is not None:
         points = G.manifold.project(points)
     with np.errstate(all="ignore"):
-        change = np.linalg.norm(G._tangential_jacobian(points) - fields, axis=-1).max(axis=0) / step
+        change = np.linalg.norm(G._gradients(points) - fields, axis=-1).max(axis=0) / step
         lengths = np.where(change > 0, norms / change, np.inf)
     usable = lengths[np.isfinite(lengths) & (lengths > 0)]
     length = float(min(usable.min(initial=size), size))
@@ -107,7 +107,7 @@ def horizontal_lift(
 
     def rhs(s, y, rows):
         x, mu = split(y)
-        lifted, velocity = RowFactors(budget.spend(_fields(G, x), rows)).horizontal(delta[rows])
+        lifted, velocity = _horizontal(G, x, budget.spend(_frame_jacobian(G, x), rows), delta[rows])
         out = np.empty_like(y)
         out[:, :D] = lifted / scales.x
         out[:, D : D + d] = velocity / scales.mu
@@ -117,7 +117,7 @@ def horizontal_lift(
     def project(s, y, rows):
         x, mu = split(y)
         gap = start[rows] + s[:, None] * delta[rows] - G._fun(x)
-        step, back = RowFactors(_fields(G, x)).horizontal(gap)
+        step, back = _horizontal(G, x, _frame_jacobian(G, x), gap)
         # A step across a cut or a singular set of G ends over another w; it must not be accepted.
         slipped = ~(np.linalg.norm(step, axis=-1) <= SLIP * (scales.x + np.linalg.norm(x, axis=-1)))
         out = np.empty_like(y)
@@ -134,7 +134,7 @@ def horizontal_lift(
     # Rounding of s shifts w_s by eps |Δ|, which next to the boundary is much in units of w: end at `end`.
     done = np.flatnonzero(reached == 1.0)
     gap = end[done] - G._fun(x[done])
-    step, back = RowFactors(_fields(G, x[done])).horizontal(gap)
+    step, back = _horizontal(G, x[done], _frame_jacobian(G, x[done]), gap)
     value[done] += (mu[done] * gap).sum(axis=-1)
     x[done], mu[done] = _onto(G, x[done] + step), mu[done] + back
     return Lift(x, mu, value, reached)
@@ -147,7 +147,7 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
     that the flow blew up, or left the domain of G, at that fraction of μ.
     """
     D = G.dim_in
-    weights = np.linalg.norm(G._tangential_jacobian(x), axis=-1) * scales.x
+    weights = np.linalg.norm(G._gradients(x), axis=-1) * scales.x
     unit = (np.abs(mu) * (np.abs(G._fun(x)) + weights)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
     budget = _Budget(len(x))
@@ -186,12 +186,23 @@ class _Budget:
 
 
 def _fields(G: Parametrization, x: np.ndarray) -> np.ndarray:
-    """∂G with NaN outside the open set on which G is defined, so that such steps are rejected."""
+    """The vector fields ∇G_i, shape=[n, d, D], with NaN outside M's open set, so that steps are rejected."""
+    return G._raised(x, _frame_jacobian(G, x))
+
+
+def _frame_jacobian(G: Parametrization, x: np.ndarray) -> np.ndarray:
+    """∂G in orthonormal frames, shape=[n, d, D], with NaN outside the open set on which G is defined."""
     J = np.array(G._tangential_jacobian(x))
     outside = ~np.asarray(G._belongs(x))
     if outside.any():
         J[outside] = np.nan
     return J
+
+
+def _horizontal(G: Parametrization, x: np.ndarray, J: np.ndarray, b: np.ndarray):
+    """∇Gᵀ H⁻¹ b, shape=[n, D], and H⁻¹ b, shape=[n, d], for J from `_frame_jacobian`."""
+    lifted, velocity = RowFactors(J).horizontal(b)
+    return G._raised(x, lifted[:, None, :])[:, 0], velocity
 
 
 def _onto(G: Parametrization, x: np.ndarray) -> np.ndarray:

@@ -47,6 +47,9 @@ class Parametrization:
     manifold : optional
         A geomstats manifold embedded in R^D, or a callable constraint h with M = {h = 0},
         shape=[..., D] -> shape=[..., m], or a `Submanifold`.
+    inverse_metric : callable, shape=[..., D] -> shape=[..., D, D], optional
+        K(x), positive definite: M is the open set with the Riemannian metric K⁻¹ instead of that of R^D.
+        Then ``∇G_i = K ∂G_i`` and the cometric is ``∂G K ∂Gᵀ``. Not together with `manifold`.
     domain : callable, shape=[..., D] -> bool, shape=[...], optional
         Membership in the open set on which G is defined.
     name : str, optional
@@ -56,7 +59,8 @@ class Parametrization:
     ShapeError
         When called at points of the wrong shape, or if `fun` is not vectorised.
     DomainError
-        When called outside M.
+        When called outside M, if K is not positive definite there, or if both `manifold` and
+        `inverse_metric` are given.
     """
 
     dim_in: int
@@ -65,6 +69,8 @@ class Parametrization:
     manifold: Submanifold | None
     domain: ParameterDomain
     _membership: Function | None = None
+    _inverse_metric: Function | None = None
+    _hessian_is_automatic = False
 
     def __init__(
         self,
@@ -75,14 +81,21 @@ class Parametrization:
         jacobian: Function | None = None,
         hessian: Function | None = None,
         manifold: Any = None,
+        inverse_metric: Function | None = None,
         domain: Function | None = None,
         name: str | None = None,
     ):
+        if manifold is not None and inverse_metric is not None:
+            raise DomainError(
+                "manifold and inverse_metric are both given: a submanifold has the metric of R^D. Give one."
+            )
+        self._inverse_metric = inverse_metric
         self._callables = {
             "fun": fun,
             "jacobian": jacobian or autodiff.jacobian(fun),
             "hessian": hessian or autodiff.jacobian(jacobian or autodiff.jacobian(fun), 2),
         }
+        self._hessian_is_automatic = jacobian is None and hessian is None
         self._membership = domain
         self._define(as_count("dim_in", dim_in), as_count("dim", dim), name=name or "G", manifold=manifold)
 
@@ -119,13 +132,42 @@ class Parametrization:
         inside = self._belongs(x)
         return inside if self.manifold is None else inside & self.manifold.belongs(x)
 
+    def _frame(self, x: np.ndarray) -> np.ndarray:
+        """C with C Cᵀ = K: its columns are an orthonormal frame of M; NaN where K is not positive."""
+        K = np.asarray(self._inverse_metric(x))  # type: ignore[misc]
+        good = np.array(np.isfinite(K).all(axis=(-2, -1)))
+        good[good] = np.linalg.eigvalsh(K[good])[..., 0] > 0
+        frame = np.full(K.shape, np.nan)
+        frame[good] = np.linalg.cholesky(K[good])
+        return frame
+
     def _tangential_jacobian(self, x: np.ndarray) -> np.ndarray:
+        """∂G in orthonormal frames of M, so that its rows have the inner products ∂G∂Gᵀ."""
         jacobian = self._jacobian(x)
+        if self._inverse_metric is not None:
+            return jacobian @ self._frame(x)
         return jacobian if self.manifold is None else jacobian @ self.manifold.projector(x)
 
+    def _raised(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Tangent vectors in the coordinates of R^D, from orthonormal frames: shape=[..., k, D]."""
+        if self._inverse_metric is None:
+            return rows
+        return rows @ np.swapaxes(self._frame(x), -1, -2)
+
+    def _gradients(self, x: np.ndarray) -> np.ndarray:
+        """The vector fields ∇G_i on M in the coordinates of R^D: shape=[..., d, D]."""
+        return self._raised(x, self._tangential_jacobian(x))
+
+    def _hessian_along(self, x: np.ndarray, mu: np.ndarray) -> np.ndarray:
+        """Σ_i μ_i ∇²G_i(x): shapes=[n, D], [n, d] -> shape=[n, D, D]. One scalar's Hessian if automatic."""
+        if self._hessian_is_automatic:
+            fun = self._fun
+            return autodiff.hessian(lambda y: (mu * fun(y)).sum(axis=-1))(x)
+        return np.einsum("ni,niab->nab", mu, self._hessian(x))
+
     def _evaluator(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Return x -> (G(x), ∂G(x)) for the use of one flow, which may keep a warm start."""
-        return lambda x: (self._fun(x), self._tangential_jacobian(x))
+        """Return x -> (G(x), the rows ∇G_i(x)) for the use of one flow, which may keep a warm start."""
+        return lambda x: (self._fun(x), self._gradients(x))
 
     # Public methods: checked arguments.
 
@@ -153,13 +195,14 @@ class Parametrization:
             return self._finite("value", self._fun(x), x, (self.dim,))
 
     def jacobian(self, x: Any) -> np.ndarray:
-        """∂G(x), whose rows are the gradients ∇G_i on M: shape=[..., D] -> shape=[..., d, D].
+        """The gradients ∇G_i on M, as rows: shape=[..., D] -> shape=[..., d, D].
 
-        On a submanifold the rows are tangential, as in Sec. 3.1 of the paper.
+        On an open set of R^D this is ∂G(x). On a submanifold the rows are tangential, as in Sec. 3.1 of
+        the paper; with an inverse metric K they are K ∂G_i.
         """
         x = self._inside(x)
         with np.errstate(all="ignore"):
-            return self._finite("jacobian", self._tangential_jacobian(x), x, (self.dim, self.dim_in))
+            return self._finite("jacobian", self._gradients(x), x, (self.dim, self.dim_in))
 
     def hessian(self, x: Any) -> np.ndarray:
         """Second derivatives of G as a function on R^D: shape=[..., D] -> shape=[..., d, D, D]."""
@@ -169,9 +212,12 @@ class Parametrization:
 
     def cometric(self, x: Any) -> np.ndarray:
         """∂G(x) ∂G(x)ᵀ, the inverse of ∇²R(G(x)) for a mirror flow: shape=[..., D] -> shape=[..., d, d]."""
-        jacobian = self.jacobian(x)
+        x = self._inside(x)
+        with np.errstate(all="ignore"):
+            jacobian = self._finite("jacobian", self._tangential_jacobian(x), x, (self.dim, self.dim_in))
         return jacobian @ np.swapaxes(jacobian, -1, -2)
 
     def __repr__(self) -> str:
         place = "" if self.manifold is None else " (on a submanifold)"
+        place = place if self._inverse_metric is None else " (with a metric of its own)"
         return f"{self.name}: R^{self.dim_in}{place} -> R^{self.dim}"
