@@ -68,13 +68,13 @@ def field_derivative(G: Parametrization, x: np.ndarray, directions: np.ndarray) 
     """
     if G.manifold is None and G._inverse_metric is None:
         return np.einsum("...jab,...ib->...ija", G._hessian(x), directions)
-    return _derivative_along(G, G._gradients, x, directions)
+    return derivative_along(G, G._gradients, x, directions)
 
 
 def cometric_derivative(G: Parametrization, x: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """The derivative of ∂G ∂Gᵀ along V_k, shape=[..., k, D] and tangent to M: shape=[..., k, d, d]."""
     if G._inverse_metric is not None:
-        return _derivative_along(G, lambda y: gram(G._tangential_jacobian(y)), x, directions)
+        return derivative_along(G, lambda y: gram(G._tangential_jacobian(y)), x, directions)
     J = G._tangential_jacobian(x)
     half = field_derivative(G, x, directions) @ np.swapaxes(J, -1, -2)[..., None, :, :]
     return half + np.swapaxes(half, -1, -2)
@@ -85,7 +85,7 @@ def gram(J: np.ndarray) -> np.ndarray:
     return J @ np.swapaxes(J, -1, -2)
 
 
-def _derivative_along(G: Parametrization, matrix: Function, x: np.ndarray, directions: np.ndarray):
+def derivative_along(G: Parametrization, matrix: Function, x: np.ndarray, directions: np.ndarray):
     """Differentiate a matrix-valued function along tangent vectors by central differences on M."""
     length = np.linalg.norm(directions, axis=-1, keepdims=True)
     unit = directions / np.where(length > 0, length, 1.0)

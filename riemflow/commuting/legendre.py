@@ -83,21 +83,22 @@ def _require_closed_loops(G: Parametrization, x: np.ndarray, brackets: Check, to
     """Return the check of the loops, or raise `NotMirrorFlowError` when they do not close."""
     bound = LOOP_FACTOR * tol
     loops = loop_test(G, x)
-    details = {**brackets.details, "bracket": brackets.defect, "loop": loops.defect, "fibre": loops.fibre}
-    if loops.defect <= bound:
+    loop = loops.mirror
+    details = {**brackets.details, "bracket": brackets.defect, "loop": loop.value, "loop noise": loop.noise}
+    if loop.value <= bound:
         message = (
             f"the fields of {G.name} do not commute (scaled bracket {brackets.defect:.3g}), but the dual "
-            f"point closed around {loops.n_loops} sampled loops: {loops.defect:.3g} (bound {bound:.0e})"
+            f"point closed around {loops.n_loops} sampled loops: {loop.value:.3g} (bound {bound:.0e})"
         )
-        return Check(True, loops.defect, bound, loops.point, loops.n_loops, message, details)
+        return Check(True, loop.value, bound, loop.point, loops.n_loops, message, details)
     i, j = brackets.details["pair"]
     message = (
         f"{G.name} is not commuting: the Lie bracket of ∇G_{i + 1} and ∇G_{j + 1} has scaled size "
         f"{brackets.defect:.3g} (bound {tol:.0e}) at x = {short(brackets.point)}, the worst of "
         f"{brackets.n_points} points. A non-commuting G may still be projectable, but "
         + (
-            f"the dual point did not return around {loops.n_loops} sampled loops in w: {loops.defect:.3g} "
-            f"(bound {bound:.0e}) from x = {short(loops.point)}."
+            f"the dual point did not return around {loops.n_loops} sampled loops in w: {loop.value:.3g} "
+            f"(bound {bound:.0e}) from x = {short(loop.point)}."
             if loops.n_loops
             else "no sampled loop in w could be lifted all the way round, so it is not known to be."
         )

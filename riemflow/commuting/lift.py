@@ -100,7 +100,7 @@ def horizontal_lift(
     delta = end - start
     unit = (scales.mu * np.abs(delta)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
-    budget = _Budget(len(x), most_rounds)
+    budget = Budget(len(x), most_rounds)
 
     def split(y):
         return y[:, :D] * scales.x, y[:, D : D + d] * scales.mu
@@ -150,7 +150,7 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
     weights = np.linalg.norm(G._gradients(x), axis=-1) * scales.x
     unit = (np.abs(mu) * (np.abs(G._fun(x)) + weights)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
-    budget = _Budget(len(x))
+    budget = Budget(len(x))
 
     def rhs(s, y, rows):
         x = y[:, :D] * scales.x
@@ -171,7 +171,7 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
     return Lift(y[:, :D] * scales.x, mu, y[:, -1] * unit, reached)
 
 
-class _Budget:
+class Budget:
     """Ends rows that crawl: after too many evaluations their fields are NaN, and the step underflows."""
 
     def __init__(self, n: int, most_rounds: int = MOST_ROUNDS):

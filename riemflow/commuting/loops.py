@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from riemflow.commuting.brackets import gram
 from riemflow.commuting.checks import reachable_points
+from riemflow.commuting.defect import Defect
 from riemflow.commuting.lift import horizontal_lift, natural_scales
 from riemflow.parametrizations.parametrization import Parametrization
 
@@ -20,22 +22,23 @@ CLEAR = 1e-6  # a defect above it needs no further loops
 class LoopTest:
     """What the loops showed.
 
+    The noise of each defect is what it is on paths that go to a corner and back the way they came.
+
     Attributes
     ----------
-    defect : float
-        The largest ‖H^{1/2} Δμ‖ / length over the loops that closed in w: zero for a mirror flow, up to
-        the integrator's error. Infinite if no loop could be lifted.
-    fibre : float
+    mirror : Defect
+        The largest ‖H^{1/2} Δμ‖ / length over the loops that closed in w: zero for a mirror flow.
+    commuting : Defect
         The largest ‖Δx‖ / length: zero only for commuting fields.
-    point : array, shape=[D]
-        The base point of the worst loop.
+    intrinsic : Defect
+        The largest ‖H^{-1/2} ΔH H^{-1/2}‖: zero only if w alone determines H = ∂G∂Gᵀ.
     n_loops : int
         Loops lifted all the way round.
     """
 
-    defect: float
-    fibre: float
-    point: np.ndarray
+    mirror: Defect
+    commuting: Defect
+    intrinsic: Defect
     n_loops: int
 
 
@@ -58,38 +61,74 @@ def loop_test(G: Parametrization, x: np.ndarray, *, n_loops: int = 16, seed: int
     length = np.array([SIDE * natural_scales(G, point).x for point in base])
     sides = np.einsum("nij,nkj->nki", root, directions) * length[:, None, None]
 
-    defect, fibre, point, done = -np.inf, 0.0, x, 0
+    found = {"mirror": [], "commuting": [], "intrinsic": [], "noise": []}
+    points: list[np.ndarray] = []
     open_rows = np.arange(len(base))
     for _ in range(SHRINKS):
-        delta_x, delta_mu, closed = _around(G, base[open_rows], sides[open_rows], scales)
+        loop = _around(G, base[open_rows], sides[open_rows], scales, there_and_back=False)
+        retrace = _around(G, base[open_rows], sides[open_rows], scales, there_and_back=True)
+        closed = loop.closed & retrace.closed
         rows = open_rows[closed]
         if len(rows):
             around = 4.0 * length[rows]
-            gaps = np.linalg.norm(np.einsum("nij,nj->ni", root[rows], delta_mu[closed]), axis=-1) / around
-            worst = int(np.argmax(gaps))
-            if gaps[worst] > defect:
-                defect, point = float(gaps[worst]), base[rows[worst]]
-            fibre = max(fibre, float((np.linalg.norm(delta_x[closed], axis=-1) / around).max()))
-            done += len(rows)
+            mirror, commuting, intrinsic = _gaps(G, base[rows], root[rows], around, loop, closed)
+            noise = np.maximum.reduce(_gaps(G, base[rows], root[rows], around, retrace, closed))
+            for name, values in zip(found, (mirror, commuting, intrinsic, noise), strict=True):
+                found[name] += values.tolist()
+            points += list(base[rows])
         open_rows = open_rows[~closed]
-        if len(open_rows) == 0 or defect > CLEAR:
+        if len(open_rows) == 0 or max(found["mirror"], default=0.0) > CLEAR:
             break
         sides[open_rows] *= 0.5
         length[open_rows] *= 0.5
-    return LoopTest(defect if done else np.inf, fibre, point.copy(), done)
+    noise = max(found["noise"], default=np.inf)
+    defects = [_worst(found[name], noise, points, x) for name in ("mirror", "commuting", "intrinsic")]
+    return LoopTest(*defects, len(points))
 
 
-def _around(G, base, sides, scales):
-    """Lift w0 → w0+a → w0+a+b → w0+b → w0: return Δx, Δμ and whether each loop was completed."""
+def _worst(values: list[float], noise: float, points: list[np.ndarray], x: np.ndarray) -> Defect:
+    if not values:
+        return Defect(np.inf, np.inf, x.copy())
+    k = int(np.argmax(values))
+    return Defect(values[k], noise, points[k].copy())
+
+
+@dataclass(frozen=True)
+class _Tour:
+    """The changes of x and μ around each loop, where it ended, and whether it was completed."""
+
+    delta_x: np.ndarray
+    delta_mu: np.ndarray
+    closed: np.ndarray
+
+
+def _around(G: Parametrization, base, sides, scales, *, there_and_back: bool) -> _Tour:
+    """Lift w0 → w0+a → w0+a+b → w0+b → w0, or there and back the way it came."""
     x, mu = base.copy(), np.zeros((len(base), G.dim))
     start = np.array(G._fun(base))
     here = start
     rows = np.arange(len(base))
-    for corner in (sides[:, 0], sides[:, 0] + sides[:, 1], sides[:, 1], np.zeros_like(start)):
+    a, b = sides[:, 0], sides[:, 1]
+    for corner in (a, a + b, a if there_and_back else b, np.zeros_like(start)):
         there = start + corner
         lift = horizontal_lift(G, x[rows], mu[rows], here[rows], there[rows], scales, most_rounds=MOST_ROUNDS)
         x[rows], mu[rows] = lift.x, lift.mu
         rows, here = rows[lift.reached == 1.0], there
     closed = np.zeros(len(base), bool)
     closed[rows] = True
-    return x - base, mu, closed
+    return _Tour(x - base, mu, closed)
+
+
+def _gaps(G, base, root, around, tour: _Tour, closed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """‖H^{1/2} Δμ‖ and ‖Δx‖ by the loop's length, and ‖H^{-1/2} ΔH H^{-1/2}‖, for the closed loops."""
+    delta_x = tour.delta_x[closed]
+    mirror = np.linalg.norm(np.einsum("nij,nj->ni", root, tour.delta_mu[closed]), axis=-1) / around
+    commuting = np.linalg.norm(delta_x, axis=-1) / around
+    J, J_new = G._tangential_jacobian(base), G._tangential_jacobian(base + delta_x)
+    return mirror, commuting, cometric_change(J, J_new)
+
+
+def cometric_change(J: np.ndarray, J_new: np.ndarray) -> np.ndarray:
+    """‖H^{-1/2} (H' - H) H^{-1/2}‖₂ for H = J Jᵀ of full rank: shapes [n, d, D] -> [n]."""
+    scaled = np.linalg.solve(np.linalg.cholesky(gram(J)), J_new)
+    return np.linalg.norm(gram(scaled) - np.eye(J.shape[1]), axis=(-2, -1), ord=2)

@@ -1,0 +1,175 @@
+"""The pull-back test: how the fields ∇G_i look from the start when seen from elsewhere on the orbit.
+
+For a path Φ along the fields, ``Y_i = (∂Φ)⁻¹ ∇G_i(Φ(x))`` is the pull-back of ∇G_i to x. All orders of Lie
+brackets are in it at once: the Y_i of all paths span the tangent space of the orbit (Sussmann, 1973), they
+equal ∇G_i(x) exactly when the fields commute, and ``Y_i - ∇G_i(x)`` lies in ker ∂G exactly when brackets do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from riemflow.commuting.brackets import cometric_derivative
+from riemflow.commuting.defect import FLOOR, ZERO, Defect
+from riemflow.commuting.legs import follow
+from riemflow.commuting.lift import Scales, _fields
+from riemflow.parametrizations.parametrization import Parametrization
+
+PATHS, LEGS = 6, 5
+RANK = 1e-8  # singular values of ∂G below this share of the largest count as zero
+GAP = 100.0  # between the singular values kept and dropped, or the rank is undecided
+
+
+@dataclass(frozen=True)
+class Path:
+    """Controls of the legs of a path from the start, shape=[k, d], and the index of a field beyond it."""
+
+    legs: np.ndarray
+    field: int
+
+
+@dataclass(frozen=True)
+class PullBack:
+    """What the pull-backs showed.
+
+    Attributes
+    ----------
+    commuting : Defect
+        The largest ‖Y_i - ∇G_i‖, relative to ‖∇G_i‖.
+    mirror : Defect
+        The largest part of it that is orthogonal to ker ∂G.
+    intrinsic : Defect or None
+        The largest relative change of H = ∂G∂Gᵀ over the natural length, along directions of the orbit in
+        ker ∂G; None where the orbit's dimension is undecided.
+    orbit_dim : int or None
+    gap : float
+        The ratio of the smallest singular value kept and the largest dropped.
+    worst : tuple of Path
+        For each number of legs the path of the largest `mirror` defect.
+    points : array, shape=[n, D]
+        The ends of all legs.
+    """
+
+    commuting: Defect
+    mirror: Defect
+    intrinsic: Defect | None
+    orbit_dim: int | None
+    gap: float
+    worst: tuple[Path, ...]
+    points: np.ndarray
+
+
+def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: float, seed: int) -> PullBack:
+    """Pull the fields back along random paths from x, shape=[D], of legs of up to `reach` natural lengths."""
+    rng = np.random.default_rng(seed)
+    d, D = G.dim, G.dim_in
+    n = max(PATHS, int(np.ceil(2 * D / (LEGS * d))))
+    here, back = np.repeat(x[None], n, axis=0), np.repeat(np.eye(D)[None], n, axis=0)
+    first = G._gradients(x)
+    pulled, ends, length = [first[None]], [x[None]], np.full(n, reach)
+    ways, controls, noise = [np.zeros((1, 0, d))], np.zeros((n, 0, d)), 0.0
+    for _ in range(LEGS):
+        direction = rng.standard_normal((n, d))
+        direction *= (length * rng.uniform(0.3, 1.0, n) / np.linalg.norm(direction, axis=-1))[:, None]
+        mu = direction * scales.mu
+        before = np.einsum("ni,nia->na", mu, _fields(G, here))
+        leg = follow(G, here, mu, scales.x, back=back)
+        after = np.einsum("ni,nia->na", mu, _fields(G, leg.x))
+        # A field is invariant under its own flow, so this vanishes for every G.
+        kept = (back @ before[..., None] - leg.back @ after[..., None])[leg.done, :, 0]
+        size = np.linalg.norm((back @ before[..., None])[leg.done, :, 0], axis=-1)
+        lost = np.linalg.norm(kept, axis=-1) / np.where(size > 0, size, 1.0)
+        noise = max(noise, float(lost.max(initial=0.0)))
+        here, back = leg.x, leg.back
+        controls = np.concatenate([controls, np.where(leg.done[:, None], mu, 0.0)[:, None]], axis=1)
+        length[~leg.done] *= 0.25
+        rows = np.flatnonzero(leg.done)
+        pulled.append(np.einsum("nab,nib->nia", back[rows], _fields(G, here[rows])))
+        ends.append(here[rows])
+        ways += [controls[k : k + 1] for k in rows]
+    Y, points = np.concatenate(pulled), np.concatenate(ends)
+    ways = [way[0] for way in ways]
+    size = np.linalg.norm(Y, axis=-1).max(axis=0)
+    Y = _lowered(G, x, Y / np.where(size > 0, size, 1.0)[:, None])
+    noise = max(noise, FLOOR)
+
+    J = G._tangential_jacobian(x)
+    change = Y - Y[:1]
+    commuting = np.linalg.norm(change, axis=-1)
+    rows = row_space(J)
+    sideways = np.linalg.norm(change @ rows.T, axis=-1)
+    k, i = np.unravel_index(np.argmax(sideways), sideways.shape)
+    basis, gap, smallest = _span(Y.reshape(-1, D), noise)
+    intrinsic = None
+    if basis is not None:
+        last = [(x, np.eye(D))] + [(here[k], back[k]) for k in range(n)]
+        intrinsic = _vertical_change(G, x, scales, basis, noise / smallest, last)
+    return PullBack(
+        Defect(float(commuting.max()), noise, points[np.argmax(commuting.max(axis=-1))]),
+        Defect(float(sideways[k, i]), noise, points[k]),
+        intrinsic,
+        None if basis is None else len(basis),
+        gap,
+        _worst_paths(ways, sideways),
+        points,
+    )
+
+
+def _worst_paths(ways: list[np.ndarray], sideways: np.ndarray) -> tuple[Path, ...]:
+    worst = []
+    for legs in sorted({len(way) for way in ways} - {0}):
+        rows = np.array([k for k, way in enumerate(ways) if len(way) == legs])
+        k, i = np.unravel_index(np.argmax(sideways[rows]), sideways[rows].shape)
+        worst.append(Path(ways[rows[k]], int(i)))
+    return tuple(worst)
+
+
+def row_space(J: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the row space of ∂G, the complement of ker ∂G: [d, D] -> [rank, D]."""
+    _, sizes, rows = np.linalg.svd(J, full_matrices=False)
+    return rows[sizes > RANK * sizes[0]] if sizes[0] > 0 else rows[:0]
+
+
+def _lowered(G: Parametrization, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors at x, [..., D], in an orthonormal frame of M."""
+    if G._inverse_metric is None:
+        return vectors
+    return np.linalg.solve(G._frame(x), vectors[..., None])[..., 0]
+
+
+def _span(Y: np.ndarray, noise: float) -> tuple[np.ndarray | None, float, float]:
+    """A basis of the span of the rows of Y (None if undecided), the gap, and the smallest size kept."""
+    _, sizes, rows = np.linalg.svd(Y, full_matrices=False)
+    sizes = sizes / np.sqrt(len(Y))
+    rank = int((sizes > ZERO * noise).sum())
+    if rank == 0:
+        return rows[:0], np.inf, 1.0
+    dropped = max(sizes[rank] if rank < len(sizes) else 0.0, 0.1 * noise)
+    gap = float(sizes[rank - 1] / dropped)
+    return (rows[:rank] if gap >= GAP else None), gap, float(sizes[rank - 1])
+
+
+def _vertical_change(
+    G: Parametrization, x: np.ndarray, scales: Scales, basis: np.ndarray, noise: float, ends: list
+) -> Defect:
+    """The relative change of H along the vertical directions of the orbit, at the start and other points."""
+    value, where = 0.0, x
+    start = G._raised(x, basis)
+    for point, back in ends:
+        # The orbit's tangent space is carried along by the flow.
+        tangent = _lowered(G, point, np.linalg.solve(back, start.T).T)
+        tangent = np.linalg.qr(tangent.T)[0].T
+        J = G._tangential_jacobian(point)
+        left, sizes, _ = np.linalg.svd(J, full_matrices=False)
+        rank = int((sizes > RANK * sizes[0]).sum())
+        vertical = np.linalg.svd(J @ tangent.T)[2][rank:] @ tangent
+        if len(vertical) == 0:
+            continue
+        change = cometric_derivative(G, point, G._raised(point, vertical))
+        scaled = left / np.where(sizes > RANK * sizes[0], sizes, sizes[0])
+        found = float(scales.x * np.linalg.norm(scaled.T @ change @ scaled, axis=(-2, -1), ord=2).max())
+        if found > value:
+            value, where = found, point
+    return Defect(value, noise, where)

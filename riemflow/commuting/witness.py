@@ -1,0 +1,108 @@
+"""Two schedules of losses with the same ∫∇L dt that end at different w: no mirror flow does that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from riemflow.commuting.legs import follow
+from riemflow.commuting.lift import Scales
+from riemflow.commuting.pull_back import Path
+from riemflow.losses import Linear, Piecewise
+from riemflow.parametrizations.parametrization import Parametrization
+
+SIZES = (1.0, -1.0, 0.5, -0.5, 0.2, -0.2, 0.05, -0.05)  # of the moved piece, in natural lengths
+COARSE, FINE = 1e-11, 1e-13
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Two schedules with equal ``∫∇L dt`` that take the gradient flow of L∘G to different weights.
+
+    A mirror flow has ``∇R(w(t)) = ∇R(w(0)) - ∫∇L dt``, so that equal integrals mean equal weights
+    (Corollary 4.11 of Li, Wang, Lee and Arora, 2022).
+
+    Attributes
+    ----------
+    losses : pair of Piecewise
+        Linear losses, each in force for one unit of time: ``c₁ … c_k, e, -c_k … -c₁`` and
+        ``c₁ … c_k, -c_k … -c₁, e``.
+    t_end : float
+    w : array, shape=[2, d]
+        Where the two flows end.
+    gap : float
+        ‖w₁ - w₂‖ relative to the larger distance from the start.
+    error : float
+        The integrator's error on the same scale.
+    """
+
+    losses: tuple[Piecewise, Piecewise] = field(repr=False)
+    t_end: float
+    w: np.ndarray
+    gap: float
+    error: float
+
+    def __str__(self) -> str:
+        return (
+            f"two schedules of {self.t_end:g} linear losses with the same integral of ∇L end "
+            f"{self.gap:.2g} apart in w, relative to how far they went (integration error {self.error:.0e})"
+        )
+
+
+def find_witness(G: Parametrization, x: np.ndarray, scales: Scales, paths: Sequence[Path]) -> Witness | None:
+    """Look for a witness that conjugates a move along one field by a path on which that field changed.
+
+    Returns the one with the largest gap over error, or None if no pair of flows could be completed.
+    """
+    candidates = [(path, size) for path in paths for size in SIZES]
+    if not candidates:
+        return None
+    most = max(len(path.legs) for path in paths)
+    moved = [_conjugated(path, size * scales.mu, most) for path, size in candidates]
+    schedules = np.swapaxes(np.array(moved), 0, 1)  # [2, n, 2 most + 1, d]
+    flat = schedules.reshape(-1, *schedules.shape[2:])
+    coarse, fine = (_ends(G, x, flat, scales, rtol) for rtol in (COARSE, FINE))
+    ends = np.asarray(G._fun(fine))
+    with np.errstate(all="ignore"):
+        errors = np.linalg.norm(G._fun(coarse) - ends, axis=-1).reshape(2, -1).max(axis=0)
+        distance = np.linalg.norm(ends - G._fun(x), axis=-1).reshape(2, -1).max(axis=0)
+        gaps = np.linalg.norm(np.subtract(*ends.reshape(2, -1, G.dim)), axis=-1) / distance
+        errors = np.maximum(errors / distance, FINE)
+        share = np.where(np.isfinite(gaps) & np.isfinite(errors), gaps / errors, -np.inf)
+    best = int(np.argmax(share))
+    if not share[best] > 0:
+        return None
+    pieces = [schedule[(schedule != 0).any(axis=-1)] for schedule in schedules[:, best]]
+    w = ends.reshape(2, -1, G.dim)[:, best]
+    losses = (_schedule(pieces[0]), _schedule(pieces[1]))
+    return Witness(losses, float(len(pieces[0])), w, float(gaps[best]), float(errors[best]))
+
+
+def _conjugated(path: Path, mu: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Controls c, e, -c and c, -c, e, each of shape [2 most + 1, d], padded with rests."""
+    e = np.zeros((1, len(mu)))
+    e[0, path.field] = mu[path.field]
+    out, home = path.legs, -path.legs[::-1]
+    rest = np.zeros((2 * (most - len(out)), len(mu)))
+    return np.concatenate([out, e, home, rest]), np.concatenate([out, home, e, rest])
+
+
+def _ends(
+    G: Parametrization, x: np.ndarray, schedules: np.ndarray, scales: Scales, rtol: float
+) -> np.ndarray:
+    """Where the controls, shape=[n, k, d], lead from x: shape=[n, D], NaN where not to the end."""
+    here = np.repeat(x[None], len(schedules), axis=0)
+    good = np.arange(len(schedules))
+    for mu in np.moveaxis(schedules, 1, 0):
+        leg = follow(G, here[good], mu[good], scales.x, rtol=rtol)
+        here[good[~leg.done]] = np.nan
+        good = good[leg.done]
+        here[good] = leg.x[leg.done]
+    return here
+
+
+def _schedule(controls: np.ndarray) -> Piecewise:
+    # Moving along Σ μ_i ∇G_i is the gradient flow of the loss -μ·w.
+    return Piecewise(np.arange(1.0, len(controls)), [Linear(-mu) for mu in controls])
