@@ -14,7 +14,7 @@ from riemflow.parametrizations.parametrization import Parametrization
 
 SIDE = 0.4  # of the distance over which the fields change
 SHRINKS = 6
-MOST_ROUNDS = 100  # steps a side may take; a loop that needs more runs into a boundary and is shrunk
+MOST_ROUNDS = 40  # steps a side may take; a loop that needs more runs into a boundary and is shrunk
 CLEAR = 1e-6  # a defect above it needs no further loops
 
 
