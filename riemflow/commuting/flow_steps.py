@@ -40,7 +40,9 @@ class StepGuard:
 
     def height_rate(self, J: np.ndarray, velocity: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The rate of the height for fields J [k, d, D] and a velocity [k, D]."""
-        return ((J @ velocity[..., None])[..., 0] * self.weights[rows]).sum(axis=-1)
+        # Weighted first: a field may be as large as float64 goes.
+        slope = (J * self.weights[rows][..., None]).sum(axis=-2)
+        return (slope * velocity).sum(axis=-1)
 
     def passed(self, x: np.ndarray, height: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the height of G at the new points x [k, D], NaN for a step that must not be accepted."""
