@@ -153,12 +153,12 @@ def follow(
 
     def rhs(s, y, rows):
         spent[rows] += 1
-        J = _fields(G, y[:, :D] * units.x[rows, None])
-        J[spent[rows] > MOST_EVALUATIONS] = np.nan
-        velocity = times[rows, None] * J[np.arange(len(rows)), which[rows]]
+        x = y[:, :D] * units.x[rows, None]
+        velocity = times[rows, None] * _fields(G, x)[np.arange(len(rows)), which[rows]]
+        velocity[spent[rows] > MOST_EVALUATIONS] = np.nan
         out = np.empty_like(y)
         out[:, :D] = velocity / units.x[rows, None]
-        out[:, D] = guard.height_rate(J, velocity, rows)
+        out[:, D] = guard.height_rate(x, velocity, rows)
         return out
 
     def project(s, y, rows):
@@ -194,7 +194,7 @@ def _require_reached(G: Parametrization, x: np.ndarray, i: int, times: np.ndarra
     stopped = f"{times[k] * legs.reached[k]:.10g}"
     if legs.gave_up[k]:
         raise ConvergenceError(
-            f"{flow} was followed to t = {stopped}, {asked}: it is too long or too stiff; take a shorter time."
+            f"{flow} was followed to t = {stopped}, {asked}: it is too long or too stiff; shorten t."
         )
     sign = 1.0 if times[k] > 0 else -1.0
     end = flow_ends(G, x[k : k + 1], np.array([i]), np.array([sign]))

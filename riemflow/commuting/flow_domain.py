@@ -33,8 +33,8 @@ class FlowDomain:
         Ends of the intervals, infinite where the flow is complete. Where it is undecided, the time to
         which the flow was followed: it exists at least so long.
     lower_reason, upper_reason : tuple of str
-        "complete as far as followed", "blow-up" (‖x‖ → ∞), "left-domain" (the flow comes to the edge of the domain
-        of G at a finite x, which Assumption 3.5 excludes) or "undecided".
+        "complete as far as followed", "blow-up" (‖x‖ → ∞), "left-domain" (the flow comes to the edge of
+        the domain of G at a finite x, which Assumption 3.5 excludes) or "undecided".
     lower_accuracy, upper_accuracy : array, shape=[d]
         Of a finite end: how far a run with 100 times the tolerance put it from there.
     lower_followed, upper_followed : array, shape=[d]
@@ -156,9 +156,10 @@ def check_flow_domain(
     Returns
     -------
     check : Check
-        With details "ends" (a count for each reason), "n_pairs", "violations" (a list of dictionaries with the
-        point and the pair i, j, with s and t and the share of the time that the failing order reached, or
-        with the time t and the reason of an end), and "undecided" (their number).
+        With details "ends" (a count for each reason), "n_pairs" (how many were tried), "undecided" (how many
+        samples) and "violations": dictionaries with "point" and either "i", "t", "end" of a flow that
+        left the domain, or "pair" (i, j), "s", "t" for which φ_i^s ∘ φ_j^t is defined and the other order
+        is not, with "reached", the share covered of the leg on which that one ended.
 
     Raises
     ------
@@ -191,7 +192,7 @@ def check_flow_domain(
         f"followed, and {pairs.tried} pairs of flows were defined in both orders or in none"
     )
     if undecided:
-        message = f"Assumption 3.5 is undecided for {G.name}: {undecided} samples were, {where}; else {what}"
+        message = f"Assumption 3.5 is undecided for {G.name} {where}: {undecided} samples are; else {what}"
         return Check(False, np.nan, 0.0, x.copy(), len(points), message, details)
     message = f"Assumption 3.5 holds for {G.name} {where}: {what}"
     return Check(True, 0.0, 0.0, x.copy(), len(points), message, details)
@@ -216,7 +217,7 @@ def _edges_at_finite_x(G: Parametrization, points: np.ndarray, ends: Ends) -> li
     for k in np.flatnonzero(ends.reason == LEFT_DOMAIN):
         point, side, i = np.unravel_index(k, (len(points), 2, G.dim))
         time = float(ends.time[k] if side else -ends.time[k])
-        found.append({"point": points[point], "i": int(i), "t": time, "end": ends.x[k], "reason": LEFT_DOMAIN})
+        found.append({"point": points[point], "i": int(i), "t": time, "end": ends.x[k]})
     return found
 
 
@@ -246,11 +247,11 @@ def _asymmetries(
     second = np.concatenate([pair[:, 0], pair[:, 1]])
     times = np.concatenate([t, s]), np.concatenate([s, t])
     legs = follow(G, np.concatenate([base, base]), first, times[0])
-    reached, gave_up = 0.5 * legs.reached, legs.gave_up.copy()
+    last, gave_up = legs.reached.copy(), legs.gave_up.copy()
     on = np.flatnonzero(legs.reached == 1.0)
     more = follow(G, legs.x[on], second[on], times[1][on])
-    reached[on], gave_up[on] = 0.5 + 0.5 * more.reached, more.gave_up
-    one, other = reached[:n], reached[n:]
+    last[on], gave_up[on] = more.reached, more.gave_up
+    one, other = last[:n], last[n:]
     least = np.minimum(one, other)
     different = (one == 1.0) != (other == 1.0)
     unclear = gave_up[:n] | gave_up[n:] | (different & (least > 1.0 - CLEARLY))

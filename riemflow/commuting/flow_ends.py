@@ -23,6 +23,9 @@ ATOL = 1e-16  # in the units of `Units`
 LENGTH = 700.0  # of the rescaled time: float64 spans 709 e-folds
 REFINED = 1e-3  # rescaled time of the second approach to an edge: its smallest steps are rounding errors
 MOST_EVALUATIONS = 12 * 2000
+MANY_EVALUATIONS = (
+    12 * 400
+)  # a flow that takes so many may be stiff: it is asked whether it can blow up at all
 SCALED = 2.0 ** np.array([-30, -10, -1, 1, 10, 30])  # of x, where growth is asked to be linear
 PROBES = 10.0 ** np.arange(-15, -5)  # how far ahead an edge is looked for, in units of ‖x‖
 
@@ -135,7 +138,7 @@ class _Run:
         self.start = magnitude(x) + self.units.x
         self.y = np.column_stack([x / self.units.x[:, None], self.guard.height, np.zeros(n)])
         self.verdict = np.full(n, "", dtype=object)
-        self.spent = np.zeros(n, int)
+        self.spent, self.asked = np.zeros(n, int), np.zeros(n, bool)
         self.half = np.full(n, np.nan)  # time of an e-fold when ‖x‖ had grown by HALF_FAR
         self.rest_x, self.rest_t, self.rest_steps = x.copy(), np.zeros(n), np.zeros(n, int)
 
@@ -154,8 +157,8 @@ class _Run:
     def _x(self, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return y[:, : self.G.dim_in] * self.units.x[rows, None]
 
-    def _field(self, J: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return self.sign[rows, None] * J[np.arange(len(rows)), self.which[rows]]
+    def _field(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return self.sign[rows, None] * _fields(self.G, x)[np.arange(len(rows)), self.which[rows]]
 
     def _pace(self, x: np.ndarray, X: np.ndarray, t: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """dt/ds."""
@@ -169,13 +172,12 @@ class _Run:
             rows = chosen[local]
             self.spent[rows] += 1
             x, t = self._x(y, rows), y[:, -1] * units.t[rows]
-            J = _fields(self.G, x)
-            X = self._field(J, rows)
+            X = self._field(x, rows)
             pace = self._pace(x, X, t, rows)
             velocity = X * pace[:, None]
             out = np.empty_like(y)
             out[:, :D] = velocity / units.x[rows, None]
-            out[:, D] = guard.height_rate(J, velocity, rows)
+            out[:, D] = guard.height_rate(x, velocity, rows)
             out[:, -1] = pace / units.t[rows]
             # A row that is decided stands still, and so is soon at the end.
             out[self.verdict[rows] != ""] = 0.0
@@ -203,7 +205,7 @@ class _Run:
         if len(rows) == 0:
             return
         unit = self.units.t[rows]
-        X = self._field(_fields(self.G, x), rows)
+        X = self._field(x, rows)
         speed, size, start = magnitude(X), magnitude(x), self.start[rows]
         pace = self._pace(x, X, t, rows)
         left = (size + self.units.x[rows]) / np.where(speed > 0, speed, np.nan)
@@ -211,8 +213,10 @@ class _Run:
         self.half[rows[passed_half]] = pace[passed_half]
 
         verdict = np.full(len(rows), "", dtype=object)
-        tired = np.flatnonzero(self.spent[rows] > MOST_EVALUATIONS)
-        verdict[tired] = np.where(self._grows_linearly(x[tired], rows[tired]), COMPLETE, UNDECIDED)
+        verdict[self.spent[rows] > MOST_EVALUATIONS] = UNDECIDED
+        ask = np.flatnonzero((self.spent[rows] > MANY_EVALUATIONS) & ~self.asked[rows])
+        self.asked[rows[ask]] = True
+        verdict[ask[self._grows_linearly(x[ask], rows[ask])]] = COMPLETE
         bounded = (size >= FAR * start) & (pace >= BOUNDED * self.half[rows])
         rest = speed * (unit + t) <= REST * start
         verdict[bounded | rest | (t >= LATE * unit) | self._still(x, t, rows)] = COMPLETE
@@ -231,9 +235,9 @@ class _Run:
     def _grows_linearly(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Whether X(λx) = λX(x) for λ of many sizes: then ‖X‖ ≤ C‖x‖, and no flow blows up."""
         good = np.ones(len(rows), bool)
-        X = self._field(_fields(self.G, x), rows)
+        X = self._field(x, rows)
         for scale in SCALED:
-            off = magnitude(self._field(_fields(self.G, scale * x), rows) / scale - X)
+            off = magnitude(self._field(scale * x, rows) / scale - X)
             good &= off <= 1e-12 * magnitude(X)
         return good
 
@@ -242,7 +246,7 @@ class _Run:
         x, t = self._x(self.y[rows], rows), self.y[rows, -1] * self.units.t[rows]
         edge, overflow = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
         with np.errstate(all="ignore"):
-            X = self._field(_fields(self.G, x), rows)
+            X = self._field(x, rows)
             speed, reach = magnitude(X), magnitude(x) + self.units.x[rows]
             ahead = X / np.where(speed > 0, speed, 1.0)[:, None] * reach[:, None]
             for share in PROBES:

@@ -29,7 +29,7 @@ class StepGuard:
     def __init__(self, G: Parametrization, x: np.ndarray, scale: np.ndarray):
         self.G, self.last = G, x.copy()
         with np.errstate(all="ignore"):
-            slopes = np.linalg.norm(G._tangential_jacobian(x), axis=-1) * scale[:, None]
+            slopes = np.linalg.norm(G._jacobian(x), axis=-1) * scale[:, None]
         # Uneven weights, so that two jumps do not cancel.
         uneven = 1.0 + 1.0 / (2.0 + np.arange(G.dim))
         self.weights = uneven / np.where(slopes > 0, slopes, 1.0)
@@ -38,10 +38,11 @@ class StepGuard:
     def _height(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return (self.G._fun(x) * self.weights[rows]).sum(axis=-1)
 
-    def height_rate(self, J: np.ndarray, velocity: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The rate of the height for fields J [k, d, D] and a velocity [k, D]."""
-        # Weighted first: a field may be as large as float64 goes.
-        slope = (J * self.weights[rows][..., None]).sum(axis=-2)
+    def height_rate(self, x: np.ndarray, velocity: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The rate of the height at x [k, D] for a velocity [k, D], tangent to M."""
+        # The differential of G, which the fields are not if M has a metric of its own. Weighted first: it
+        # may be as large as float64 goes.
+        slope = (self.G._jacobian(x) * self.weights[rows][..., None]).sum(axis=-2)
         return (slope * velocity).sum(axis=-1)
 
     def passed(self, x: np.ndarray, height: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ class StepGuard:
         there = x + step
         with np.errstate(all="ignore"):
             expected = self._height(x, rows)
-            expected = expected + self.height_rate(self.G._tangential_jacobian(x), step, rows)
+            expected = expected + self.height_rate(x, step, rows)
             ahead = self._height(there, rows)
             outside = ~np.asarray(self.G._belongs(there)) | np.isnan(ahead)
             bound = JUMP * (1.0 + np.abs(ahead) + np.abs(expected))

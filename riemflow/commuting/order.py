@@ -26,8 +26,8 @@ def check_order_independence(
 ) -> Check:
     """Check ``φ_i^s ∘ φ_j^t = φ_j^t ∘ φ_i^s`` (Theorem 4.2) at points reachable from x.
 
-    Defect: the largest distance between the two ends, divided by ``‖φ_i^s(x) - x‖ + ‖φ_j^t(x) - x‖``, the size
-    of the parallelogram. Times are of the size in which the fields change, so that neither the units
+    Defect: the largest distance between the two ends, divided by the size of the parallelogram,
+    ``‖φ_i^s(x) - x‖ + ‖φ_j^t(x) - x‖``. Times are of the size in which the fields change, so that neither the units
     of x nor those of G matter. For small times the gap is ``s t ‖[∇G_i, ∇G_j]‖``.
 
     Parameters
@@ -45,9 +45,10 @@ def check_order_independence(
     Returns
     -------
     check : Check
-        With details "pair", "times" (s, t), "gap_w" (the largest distance of the two ends in w = G(x), relative
-        likewise: it vanishes for a projectable G, whose x differ), "integration_error" (of the defect, by
-        a run with 100 times the tolerance), "n_compared" and "n_left" (samples in which a flow ended).
+        With details "pair", "times" (s, t), "gap_w" (the largest distance of the two ends in w = G(x),
+        divided likewise: it vanishes for a projectable G, whose x differ), "integration_error" (of the
+        defect, by a run with 100 times the tolerance), "n_compared" and "n_left" (samples in which a
+        flow ended).
 
     Raises
     ------
@@ -85,10 +86,13 @@ def check_order_independence(
     if passed:
         what = f"the flows of {G.name} end together in both orders, at {len(points)} points: gap {defect:.3g}"
     elif defect <= CLEAR * error[row]:
-        what = f"undecided whether the flows of {G.name} commute: the integrator's error is as large as the gap "
+        what = (
+            f"undecided whether the flows of {G.name} commute: the integrator's error is as large as the gap "
+        )
         what += f"{defect:.3g}"
     else:
-        what = f"the flows of ∇G_{i + 1} and ∇G_{j + 1} of {G.name} end apart in the two orders: gap {defect:.3g}"
+        what = f"the flows of ∇G_{i + 1} and ∇G_{j + 1} of {G.name} end apart in the two orders: "
+        what += f"gap {defect:.3g}"
     message = f"{what} {where}, the worst of {in_all} samples; integration error {worst_error:.1e}"
     return Check(passed, defect, tol, base[row].copy(), len(points), message, details)
 
