@@ -154,11 +154,12 @@ def follow(
     def rhs(s, y, rows):
         spent[rows] += 1
         x = y[:, :D] * units.x[rows, None]
-        velocity = times[rows, None] * _fields(G, x)[np.arange(len(rows)), which[rows]]
+        fields = _fields(G, x)
+        velocity = times[rows, None] * fields[np.arange(len(rows)), which[rows]]
         velocity[spent[rows] > MOST_EVALUATIONS] = np.nan
         out = np.empty_like(y)
         out[:, :D] = velocity / units.x[rows, None]
-        out[:, D] = guard.height_rate(x, velocity, rows)
+        out[:, D] = guard.height_rate(x, fields, velocity, rows)
         return out
 
     def project(s, y, rows):

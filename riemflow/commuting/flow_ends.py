@@ -172,12 +172,13 @@ class _Run:
             rows = chosen[local]
             self.spent[rows] += 1
             x, t = self._x(y, rows), y[:, -1] * units.t[rows]
-            X = self._field(x, rows)
+            fields = _fields(self.G, x)
+            X = self.sign[rows, None] * fields[np.arange(len(rows)), self.which[rows]]
             pace = self._pace(x, X, t, rows)
             velocity = X * pace[:, None]
             out = np.empty_like(y)
             out[:, :D] = velocity / units.x[rows, None]
-            out[:, D] = guard.height_rate(x, velocity, rows)
+            out[:, D] = guard.height_rate(x, fields, velocity, rows)
             out[:, -1] = pace / units.t[rows]
             # A row that is decided stands still, and so is soon at the end.
             out[self.verdict[rows] != ""] = 0.0

@@ -38,11 +38,15 @@ class StepGuard:
     def _height(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return (self.G._fun(x) * self.weights[rows]).sum(axis=-1)
 
-    def height_rate(self, x: np.ndarray, velocity: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The rate of the height at x [k, D] for a velocity [k, D], tangent to M."""
-        # The differential of G, which the fields are not if M has a metric of its own. Weighted first: it
-        # may be as large as float64 goes.
-        slope = (self.G._jacobian(x) * self.weights[rows][..., None]).sum(axis=-2)
+    def height_rate(
+        self, x: np.ndarray, fields: np.ndarray, velocity: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        """The rate of the height at x [k, D] for the fields [k, d, D] there and a velocity [k, D] along M."""
+        # Under a metric of M's own the fields are not the differential of G.
+        own_metric = getattr(self.G, "_inverse_metric", None) is not None
+        J = self.G._jacobian(x) if own_metric else fields
+        # Weighted first: it may be as large as float64 goes.
+        slope = (J * self.weights[rows][..., None]).sum(axis=-2)
         return (slope * velocity).sum(axis=-1)
 
     def passed(self, x: np.ndarray, height: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -60,7 +64,7 @@ class StepGuard:
         there = x + step
         with np.errstate(all="ignore"):
             expected = self._height(x, rows)
-            expected = expected + self.height_rate(x, step, rows)
+            expected = expected + self.height_rate(x, self.G._jacobian(x), step, rows)
             ahead = self._height(there, rows)
             outside = ~np.asarray(self.G._belongs(there)) | np.isnan(ahead)
             bound = JUMP * (1.0 + np.abs(ahead) + np.abs(expected))

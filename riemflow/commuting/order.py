@@ -27,8 +27,8 @@ def check_order_independence(
     """Check ``φ_i^s ∘ φ_j^t = φ_j^t ∘ φ_i^s`` (Theorem 4.2) at points reachable from x.
 
     Defect: the largest distance between the two ends, divided by the size of the parallelogram,
-    ``‖φ_i^s(x) - x‖ + ‖φ_j^t(x) - x‖``. Times are of the size in which the fields change, so that neither the units
-    of x nor those of G matter. For small times the gap is ``s t ‖[∇G_i, ∇G_j]‖``.
+    ``‖φ_i^s(x) - x‖ + ‖φ_j^t(x) - x‖``. Times are of the size in which the fields change, so that
+    neither the units of x nor those of G matter. For small times the gap is ``s t ‖[∇G_i, ∇G_j]‖``.
 
     Parameters
     ----------

@@ -42,7 +42,8 @@ def test_powers(rng, k, scale):
         expected[:, 1] = power_flow(x[:, 1], k, share * end)
         # Near a blow-up, at the share s of its time, an error of t counts 1/(1 - s)-fold.
         tol = 1e3 * RTOL if share == 0.999 else RTOL
-        np.testing.assert_allclose(coordinate_flow(Hadamard(3, k), x, 1, share * end), expected, rtol=tol)
+        y = coordinate_flow(Hadamard(3, k), x, 1, share * end)
+        np.testing.assert_allclose(y, expected, rtol=tol, atol=1e-15 * scale)
 
 
 def test_exponential(rng):
@@ -147,8 +148,10 @@ def test_error_names_the_time_of_leaving_the_domain():
     # r = √1.25 stays, and the angle goes from atan2(1/2, 1) to π at the rate 1/r².
     time = 1.25 * (np.pi - np.arctan2(0.5, 1.0))
     x = [1.0, 0.5, 0.2]
-    with pytest.raises(DomainError, match=f"leaves the domain at t = {time:.8f}"):
+    with pytest.raises(DomainError, match="leaves the domain at t = ") as caught:
         coordinate_flow(ScrewQuotient(), x, 0, time + 0.01)
+    named = float(str(caught.value).split("at t = ")[1].split(",")[0])
+    assert abs(named - time) < 1e-9
     assert coordinate_flow(ScrewQuotient(), x, 0, time - 0.01)[1] > 0
 
 
@@ -160,7 +163,8 @@ def test_a_hole_is_not_jumped_over():
     np.testing.assert_allclose(coordinate_flow(holed, [-8.0, 1.5], 0, 16.0), [8.0, 1.5], rtol=1e-14)
 
 
-def test_a_flow_too_long_is_no_blow_up():
+def test_a_flow_too_long_is_no_blow_up(monkeypatch):
+    monkeypatch.setattr("riemflow.commuting.coordinate_flows.MOST_EVALUATIONS", 12 * 200)
     stiff = Quadratic([np.diag([-1.0, -1e6])])
     with pytest.raises(ConvergenceError, match="too long or too stiff"):
         coordinate_flow(stiff, [1.0, 1.0], 0, 1.0)
