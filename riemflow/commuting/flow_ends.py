@@ -21,11 +21,12 @@ COARSE = 100.0  # times the tolerance in a second run, which tells how accurate 
 SCOUT = 1e-8  # the tolerance at which flows without an end are followed
 ATOL = 1e-16  # in the units of `Units`
 LENGTH = 700.0  # of the rescaled time: float64 spans 709 e-folds
-REFINED = 1e-3  # rescaled time of the second approach to an edge: its smallest steps are rounding errors
+REFINED = 0.1  # rescaled time of the second approach to an edge: smaller steps would be rounding errors
 MOST_EVALUATIONS = 12 * 2000
-MANY_EVALUATIONS = (
-    12 * 400
-)  # a flow that takes so many may be stiff: it is asked whether it can blow up at all
+REFINED_EVALUATIONS = 12 * 400
+CLOSEST = 1e-13  # of τ + t: ten of the smallest steps of that approach
+# A flow that takes so many may be stiff: it is asked whether it can blow up at all.
+MANY_EVALUATIONS = 12 * 400
 SCALED = 2.0 ** np.array([-30, -10, -1, 1, 10, 30])  # of x, where growth is asked to be linear
 PROBES = 10.0 ** np.arange(-15, -5)  # how far ahead an edge is looked for, in units of ‖x‖
 
@@ -111,9 +112,12 @@ def flow_ends(
     finite = np.flatnonzero((reason == BLOW_UP) | (reason == LEFT_DOMAIN))
     if len(finite):
         of = x[finite], which[finite], sign[finite]
-        time[finite], first, point[finite] = _Run(G, *of).follow(rtol)
+        fine = _Run(G, *of)
+        time[finite], first, point[finite] = fine.follow(rtol)
         again, second, _ = _Run(G, *of).follow(rtol * COARSE)
-        accuracy[finite] = np.abs(again - time[finite]) + 4 * np.finfo(float).eps * time[finite]
+        # An edge is approached to the smallest step, a blow-up until t no longer changes.
+        edge = np.where(first == LEFT_DOMAIN, CLOSEST * (time[finite] + fine.units.t), 0.0)
+        accuracy[finite] = np.abs(again - time[finite]) + edge + 4 * np.finfo(float).eps * time[finite]
         agreed = (first == reason[finite]) & (second == first)
         reason[finite[~agreed]], accuracy[finite[~agreed]] = UNDECIDED, 0.0
     end = np.where(reason == COMPLETE, np.inf, time)
@@ -121,7 +125,10 @@ def flow_ends(
 
 
 def magnitude(v: np.ndarray) -> np.ndarray:
-    """Euclidean norm over the last axis, without overflow of the squares."""
+    """Euclidean norm over the last axis of [n, D], without overflow of the squares."""
+    squares = np.einsum("nd,nd->n", v, v)
+    if ((squares > 1e-280) & (squares < np.inf)).all():
+        return np.sqrt(squares)
     largest = np.abs(v).max(axis=-1)
     safe = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
     return safe * np.sqrt(((v / safe[..., None]) ** 2).sum(axis=-1))
@@ -138,17 +145,18 @@ class _Run:
         self.start = magnitude(x) + self.units.x
         self.y = np.column_stack([x / self.units.x[:, None], self.guard.height, np.zeros(n)])
         self.verdict = np.full(n, "", dtype=object)
-        self.spent, self.asked = np.zeros(n, int), np.zeros(n, bool)
+        self.spent, self.asked, self.refining = np.zeros(n, int), np.zeros(n, bool), False
         self.half = np.full(n, np.nan)  # time of an e-fold when ‖x‖ had grown by HALF_FAR
         self.rest_x, self.rest_t, self.rest_steps = x.copy(), np.zeros(n), np.zeros(n, int)
 
     def follow(self, rtol: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return times [n], reasons [n] and last points [n, D]."""
         self._integrate(np.arange(len(self.y)), LENGTH, rtol)
-        # A row that stopped has met something. It is approached once more with steps a thousand
-        # times finer than the smallest so far.
+        # A row that stopped has met something. It is approached once more by steps finer than the
+        # smallest so far.
         stopped = np.flatnonzero(self.verdict == "")
         if len(stopped):
+            self.refining, self.spent[stopped] = True, 0
             self._integrate(stopped, REFINED, rtol)
             stopped = np.flatnonzero(self.verdict == "")
             self.verdict[stopped] = self._what_stopped(stopped)
@@ -180,8 +188,11 @@ class _Run:
             out[:, :D] = velocity / units.x[rows, None]
             out[:, D] = guard.height_rate(x, fields, velocity, rows)
             out[:, -1] = pace / units.t[rows]
-            # A row that is decided stands still, and so is soon at the end.
+            # A row that is decided stands still, and so is soon at the end. One as close to an edge as
+            # rounding lets it come is stopped.
             out[self.verdict[rows] != ""] = 0.0
+            if self.refining:
+                out[self.spent[rows] > REFINED_EVALUATIONS] = np.nan
             return out
 
         def project(s, y, local):
@@ -197,7 +208,7 @@ class _Run:
         self.y[chosen], reached, _ = solve_batched(
             rhs, self.y[chosen], length, rtol=rtol, atol=ATOL, project=project
         )
-        if length == LENGTH:
+        if not self.refining:
             whole = chosen[(reached == 1.0) & (self.verdict[chosen] == "")]
             self.verdict[whole] = UNDECIDED
 
@@ -214,10 +225,12 @@ class _Run:
         self.half[rows[passed_half]] = pace[passed_half]
 
         verdict = np.full(len(rows), "", dtype=object)
-        verdict[self.spent[rows] > MOST_EVALUATIONS] = UNDECIDED
+        if not self.refining:
+            verdict[self.spent[rows] > MOST_EVALUATIONS] = UNDECIDED
         ask = np.flatnonzero((self.spent[rows] > MANY_EVALUATIONS) & ~self.asked[rows])
         self.asked[rows[ask]] = True
-        verdict[ask[self._grows_linearly(x[ask], rows[ask])]] = COMPLETE
+        if len(ask):
+            verdict[ask[self._grows_linearly(x[ask], rows[ask])]] = COMPLETE
         bounded = (size >= FAR * start) & (pace >= BOUNDED * self.half[rows])
         rest = speed * (unit + t) <= REST * start
         verdict[bounded | rest | (t >= LATE * unit) | self._still(x, t, rows)] = COMPLETE

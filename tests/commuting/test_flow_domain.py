@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from zoo_parametrizations import COMMUTING
 
-from riemflow.commuting.coordinate_flows import coordinate_flow
+from riemflow.commuting.coordinate_flows import coordinate_flow, joint_flow
 from riemflow.commuting.flow_domain import check_flow_domain, flow_domain
 from riemflow.errors import DomainError, ShapeError
 from riemflow.parametrizations import (
@@ -78,7 +78,7 @@ def test_blow_up_of_differences_of_cubes(x):
     assert (U.lower_reason, U.upper_reason) == (("blow-up",), ("blow-up",))
 
 
-@pytest.mark.parametrize("x", [-5.0, 0.3, 20.0])
+@pytest.mark.parametrize("x", [pytest.param(-5.0, marks=pytest.mark.slow), 20.0, 600.0])
 def test_blow_up_of_the_exponential(x):
     """x' = e^x ends at t = e^{-x} although ‖x‖ has not grown by much when e^x overflows."""
     U = flow_domain(Exponential(1), [x])
@@ -100,7 +100,7 @@ def test_exponential_growth_is_no_blow_up(scale, units):
     assert (U.upper_followed[0] * units > 10) and (U.lower_followed[0] * units < -10)
 
 
-@pytest.mark.parametrize("power", [1.2, 2.0])
+@pytest.mark.parametrize("power", [pytest.param(1.2, marks=pytest.mark.slow), 2.0])
 def test_growth_faster_than_linear_is_a_blow_up(power):
     """x' = x^p ends at x^{1-p}/(p-1): also when ‖x‖ has to grow by 1e85 before t stops moving."""
     U = flow_domain(line(lambda x: x ** (power + 1) / (power + 1), lambda x: x**power), [2.0])
@@ -122,7 +122,7 @@ def test_flow_that_leaves_an_open_domain():
     """x' = ∇x on x > 0: the edge is reached at a finite x, which Assumption 3.5 excludes."""
     U = flow_domain(on(lambda x: x[..., 0] > 0), [2.0, 0.5])
     assert U.lower_reason == ("left-domain", COMPLETE) and U.upper_reason == (COMPLETE, COMPLETE)
-    np.testing.assert_allclose(U.lower[0], -2.0, rtol=1e-14)
+    assert abs(U.lower[0] + 2.0) <= U.lower_accuracy[0] <= 1e-12
     np.testing.assert_allclose(U.lower_x[0], [0.0, 0.5], atol=1e-13)
     assert U.is_complete is False
 
@@ -170,13 +170,12 @@ def test_belongs_agrees_with_the_flows(rng):
     expected = (mu[:, 0] < 1 / 3) & (mu[:, 1] > -1 / 2.4)
     assert expected.any() and (~expected).any()
     np.testing.assert_array_equal(U.belongs(mu), expected)
-    for i, end in ((0, U.upper[0]), (1, U.lower[1])):
-        coordinate_flow(G, x, i, end * (1 - 1e-6))
-        with pytest.raises(DomainError, match="blows up"):
-            coordinate_flow(G, x, i, end * (1 + 1e-6))
-        edge = np.zeros(2)
-        edge[i] = end
-        assert not U.belongs(edge)
+    corner = np.array([1 / 3, -1 / 2.4]) * (1 - 1e-6)
+    assert U.belongs(corner)
+    assert np.isfinite(joint_flow(G, x, corner, order=(1, 0))).all()
+    with pytest.raises(DomainError, match="blows up"):
+        coordinate_flow(G, x, 0, U.upper[0] * (1 + 1e-6))
+    assert not U.belongs([[U.upper[0], 0.0], [0.0, U.lower[1]]]).any()
 
 
 def test_repr_and_arguments():
@@ -196,7 +195,7 @@ def test_repr_and_arguments():
 
 # Assumption 3.5.
 
-QUICK = ("Identity", "Hadamard-3", "HadamardDifference-2", "Quadratic-square", "Spherical")
+QUICK = ("Hadamard-3", "HadamardDifference-2", "Quadratic-square", "Spherical")
 
 
 @pytest.mark.parametrize(
@@ -204,11 +203,11 @@ QUICK = ("Identity", "Hadamard-3", "HadamardDifference-2", "Quadratic-square", "
     [pytest.param(c, id=str(c), marks=() if c.name in QUICK else pytest.mark.slow) for c in COMMUTING],
 )
 def test_assumption_holds_for_the_commuting_catalogue(case):
-    check = check_flow_domain(case.make(), case.start(), n_points=3)
+    check = check_flow_domain(case.make(), case.start(), n_points=2)
     assert check.passed, check
     assert check.defect == 0 and check.details["undecided"] == 0 and check.details["violations"] == []
     assert check.details["ends"]["left-domain"] == 0
-    assert "at 3 points" in check.message
+    assert "at 2 points" in check.message
 
 
 def test_assumption_fails_on_the_plane_with_a_hole():
@@ -239,6 +238,7 @@ def _meets_disc(point, order, moves):
     return False
 
 
+@pytest.mark.slow
 def test_assumption_fails_for_a_plane_without_a_slit():
     """A slit has no inside: the domain tells it only on {y = 0, x ≤ 0}; here G jumps across it."""
 
