@@ -136,9 +136,7 @@ def test_gradient_of_the_joint_flow_in_w_is_the_cometric(rng):
 
 def test_error_names_the_time_of_the_blow_up():
     with pytest.raises(DomainError, match=r"∇G_2 .* blows up at t = 0\.166666666667, but t = 0\.5 was"):
-        coordinate_flow(Hadamard(2, 3), [[1.0, 2.0], [1.0, 0.1]], 1, 0.5)
-    with pytest.raises(DomainError, match=r"blows up at t = -0\.333333333333, but t = -1 was"):
-        joint_flow(Hadamard(1, 3), [-1.0], [-1.0])
+        joint_flow(Hadamard(2, 3), [[1.0, 2.0], [1.0, 0.1]], [0.1, 0.5])
 
 
 def test_error_names_the_time_of_leaving_the_domain():
