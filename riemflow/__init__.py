@@ -6,8 +6,15 @@ Forward, ``legendre_from_parametrization`` builds the Legendre function R of a c
 
 from typing import TYPE_CHECKING
 
-from riemflow import legendre, losses, parametrizations
-from riemflow.commuting import check_commuting, check_regular, legendre_from_parametrization, lie_bracket
+from riemflow import commuting, legendre, losses, parametrizations
+from riemflow.commuting import (
+    Classification,
+    check_commuting,
+    check_regular,
+    classify,
+    legendre_from_parametrization,
+    lie_bracket,
+)
 from riemflow.embedding import Ball, Box, IsometricEmbedding, embed, parametrization_from_legendre
 from riemflow.errors import (
     ConvergenceError,
@@ -31,19 +38,22 @@ from riemflow.parametrizations.parametrization import Parametrization
 
 if TYPE_CHECKING:
     from riemflow.equivalence import EquivalenceReport, verify_forward, verify_reverse
-    from riemflow.geometry import HessianManifold, HessianMetric
+    from riemflow.geometry import HessianManifold, HessianMetric, InducedManifold, InducedMetric
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Ball",
     "Box",
+    "Classification",
     "ConvergenceError",
     "DomainError",
     "EquivalenceReport",
     "Flow",
     "HessianManifold",
     "HessianMetric",
+    "InducedManifold",
+    "InducedMetric",
     "IsometricEmbedding",
     "LegendreFunction",
     "NoClosedFormError",
@@ -53,6 +63,8 @@ __all__ = [
     "ShapeError",
     "check_commuting",
     "check_regular",
+    "classify",
+    "commuting",
     "embed",
     "gradient_descent",
     "gradient_flow",
@@ -77,6 +89,8 @@ _LAZY = {
     "verify_reverse": "riemflow.equivalence",
     "HessianManifold": "riemflow.geometry",
     "HessianMetric": "riemflow.geometry",
+    "InducedManifold": "riemflow.geometry",
+    "InducedMetric": "riemflow.geometry",
 }
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from riemflow.commuting.brackets import field_derivative
-from riemflow.commuting.lift import Scales, _fields, _onto, natural_scales
+from riemflow.commuting.legs import follow
+from riemflow.commuting.lift import Scales, natural_scales
 from riemflow.errors import ShapeError
-from riemflow.integration import solve_batched
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count, as_number, short
 
@@ -151,17 +151,11 @@ def reachable_points(
     n = n_points - 1
     points = np.repeat(x[None], n, axis=0)
     for _ in range(LEGS if n else 0):
+        mu = np.zeros((n, G.dim))
         which = rng.integers(G.dim, size=n)
-        times = scales.mu[which] * rng.uniform(-0.3, 0.3, n)
-
-        def rhs(s, y, rows, which=which, times=times):
-            return times[rows, None] * _fields(G, y)[np.arange(len(rows)), which[rows]]
-
-        def back(s, y, rows):
-            return _onto(G, y)
-
-        # A walk that would leave the domain ends where it is, which is reachable as well.
-        points, _, _ = solve_batched(rhs, points, 1.0, rtol=1e-9, atol=1e-10 * scales.x, project=back)
+        mu[np.arange(n), which] = scales.mu[which] * rng.uniform(-0.3, 0.3, n)
+        # A walk that would leave the domain stays where it is, which is reachable as well.
+        points = follow(G, points, mu, scales.x, rtol=1e-9).x
     inside = points[np.asarray(G._on_manifold(points), bool)]
     return np.concatenate([x[None], inside])
 

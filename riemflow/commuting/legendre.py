@@ -222,13 +222,16 @@ class LiftedLegendre(LegendreFunction):
         J = self.parametrization._tangential_jacobian(self._at(w, "x"))
         return inverse_positive(J @ np.swapaxes(J, -1, -2))
 
-    def _third(self, w):
-        x = self._at(w, "x")
-        J = self.parametrization._tangential_jacobian(x)
+    def _metric_derivative(self, w: np.ndarray) -> np.ndarray:
+        """∂_k (H⁻¹)_ij along the lifts of the axes e_k: shape=[..., d] -> shape=[..., d, d, d], k first."""
+        G, x = self.parametrization, self._at(w, "x")
+        J = G._tangential_jacobian(x)
         K = inverse_positive(J @ np.swapaxes(J, -1, -2))
-        change = cometric_derivative(self.parametrization, x, K @ self.parametrization._raised(x, J))
-        third = -np.einsum("...ia,...kab,...bj->...kij", K, change, K, optimize=True)
-        return symmetrised(third)
+        change = cometric_derivative(G, x, K @ G._raised(x, J))
+        return -np.einsum("...ia,...kab,...bj->...kij", K, change, K, optimize=True)
+
+    def _third(self, w):
+        return symmetrised(self._metric_derivative(w))
 
     def _belongs(self, w):
         return (self._lift(w).reached == 1.0).reshape(w.shape[:-1])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from riemflow.errors import ConvergenceError
+from riemflow.errors import ConvergenceError, DomainError
 from riemflow.integration import solve_batched
 from riemflow.parametrizations.parametrization import Parametrization
 
@@ -101,22 +102,26 @@ def horizontal_lift(
     unit = (scales.mu * np.abs(delta)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
     budget = Budget(len(x), most_rounds)
+    share, speed = _graded(
+        np.linalg.norm(_horizontal(G, x, _frame_jacobian(G, x), delta)[0], axis=-1) / scales.x
+    )
 
     def split(y):
         return y[:, :D] * scales.x, y[:, D : D + d] * scales.mu
 
     def rhs(s, y, rows):
         x, mu = split(y)
-        lifted, velocity = _horizontal(G, x, budget.spend(_frame_jacobian(G, x), rows), delta[rows])
+        moved = speed(s, rows)[:, None] * delta[rows]
+        lifted, velocity = _horizontal(G, x, budget.spend(_frame_jacobian(G, x), rows), moved)
         out = np.empty_like(y)
         out[:, :D] = lifted / scales.x
         out[:, D : D + d] = velocity / scales.mu
-        out[:, -1] = (mu * delta[rows]).sum(axis=-1) / unit[rows]
+        out[:, -1] = (mu * moved).sum(axis=-1) / unit[rows]
         return out
 
     def project(s, y, rows):
         x, mu = split(y)
-        gap = start[rows] + s[:, None] * delta[rows] - G._fun(x)
+        gap = start[rows] + share(s, rows)[:, None] * delta[rows] - G._fun(x)
         step, back = _horizontal(G, x, _frame_jacobian(G, x), gap)
         # A step across a cut or a singular set of G ends over another w; it must not be accepted.
         slipped = ~(np.linalg.norm(step, axis=-1) <= SLIP * (scales.x + np.linalg.norm(x, axis=-1)))
@@ -137,7 +142,25 @@ def horizontal_lift(
     step, back = _horizontal(G, x[done], _frame_jacobian(G, x[done]), gap)
     value[done] += (mu[done] * gap).sum(axis=-1)
     x[done], mu[done] = _onto(G, x[done] + step), mu[done] + back
-    return Lift(x, mu, value, reached)
+    return Lift(x, mu, value, np.where(reached == 1.0, 1.0, share(reached, np.arange(len(x)))))
+
+
+def _graded(length: np.ndarray) -> tuple[Callable, Callable]:
+    """s ↦ (e^{κs} - 1)/(e^κ - 1), the share of a segment covered at s, and its derivative, row by row.
+
+    Seen from a start near the boundary of dom R, a segment may be 1e16 natural lengths long, and a lift
+    begins by steps of one such length: κ = ln(1 + length) makes room for them.
+    """
+    kappa = np.log1p(np.where(np.isfinite(length), length, 0.0)) + 1e-8
+    total = np.expm1(kappa)
+
+    def share(s: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.expm1(kappa[rows] * s) / total[rows]
+
+    def speed(s: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return kappa[rows] * np.exp(kappa[rows] * s) / total[rows]
+
+    return share, speed
 
 
 def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales) -> Lift:
@@ -192,11 +215,21 @@ def _fields(G: Parametrization, x: np.ndarray) -> np.ndarray:
 
 def _frame_jacobian(G: Parametrization, x: np.ndarray) -> np.ndarray:
     """∂G in orthonormal frames, shape=[n, d, D], with NaN outside the open set on which G is defined."""
-    J = np.array(G._tangential_jacobian(x))
-    outside = ~np.asarray(G._belongs(x))
-    if outside.any():
-        J[outside] = np.nan
+    J = np.full((len(x), G.dim, G.dim_in), np.nan)
+    _fill_rows(J, G._tangential_jacobian, x, np.flatnonzero(np.asarray(G._belongs(x))))
     return J
+
+
+def _fill_rows(out: np.ndarray, function: Callable, x: np.ndarray, rows: np.ndarray) -> None:
+    """Set out[rows] = function(x[rows]), leaving alone the rows for which it is refused."""
+    if len(rows) == 0:
+        return
+    try:
+        out[rows] = function(x[rows])
+    except (ConvergenceError, DomainError, np.linalg.LinAlgError):
+        if len(rows) > 1:
+            for k in rows:
+                _fill_rows(out, function, x, np.array([k]))
 
 
 def _horizontal(G: Parametrization, x: np.ndarray, J: np.ndarray, b: np.ndarray):
@@ -210,13 +243,7 @@ def _onto(G: Parametrization, x: np.ndarray) -> np.ndarray:
     if G.manifold is None:
         return x
     out = np.full(x.shape, np.nan)
-    good = np.flatnonzero(np.isfinite(x).all(axis=-1))
-    try:
-        out[good] = G.manifold.project(x[good])
-    except (ConvergenceError, np.linalg.LinAlgError):
-        if len(good) > 1:
-            for k in good:
-                out[k] = _onto(G, x[k : k + 1])[0]
+    _fill_rows(out, G.manifold.project, x, np.flatnonzero(np.isfinite(x).all(axis=-1)))
     return out
 
 

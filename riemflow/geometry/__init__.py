@@ -1,5 +1,6 @@
-"""The geometry of a Legendre function: its Hessian manifold, as a geomstats space."""
+"""Geometry of weights as geomstats spaces: the Hessian manifold of R, and what a parametrization induces."""
 
 from riemflow.geometry.hessian_manifold import HessianManifold, HessianMetric
+from riemflow.geometry.induced_manifold import InducedManifold, InducedMetric
 
-__all__ = ["HessianManifold", "HessianMetric"]
+__all__ = ["HessianManifold", "HessianMetric", "InducedManifold", "InducedMetric"]

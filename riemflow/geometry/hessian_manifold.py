@@ -16,7 +16,7 @@ from riemflow.autodiff import anp
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.integration import solve_batched
 from riemflow.legendre.function import LegendreFunction
-from riemflow.validation import as_points, short
+from riemflow.validation import as_points, require_inside, short
 
 RTOL, ATOL = 1e-12, 1e-13
 INWARD = 1e-6  # how far inside the boundary a projected point ends, relative to the way to the centre
@@ -49,6 +49,9 @@ class HessianManifold(VectorSpaceOpenSet):
             raise DomainError(f"R is a {type(R).__name__}, but must be a LegendreFunction.")
         self.legendre_function = R
         super().__init__(dim=R.dim, embedding_space=Euclidean(R.dim, equip=False), equip=equip)
+
+    def __str__(self) -> str:
+        return f"dom {self.legendre_function.name}"
 
     def default_metric(self) -> type[RiemannianMetric]:
         """Return `HessianMetric`."""
@@ -216,33 +219,33 @@ class HessianMetric(RiemannianMetric):
 
 
 class GeodesicSolver(ExpSolver):
-    """Geodesics of a `HessianManifold` by DOP853, where geomstats takes Euler steps.
+    """Geodesics by DOP853, where geomstats takes Euler steps, for metrics with a `geodesic_acceleration`.
 
     Raises
     ------
     ConvergenceError
-        If a geodesic leaves dom R before the time asked for: the metric need not be complete. Its
+        If a geodesic leaves the space before the time asked for: the metric need not be complete. Its
         `partial` holds the points reached.
     """
 
-    def __init__(self, space: HessianManifold):
+    def __init__(self, space: VectorSpaceOpenSet):
         super().__init__(solves_ivp=True)
         self._space = space
 
     def exp(self, tangent_vec, base_point):
         """Exponential map: shapes=[..., dim] -> shape=[..., dim]."""
-        d, R = self._space.dim, self._space.legendre_function
-        velocity, start = np.broadcast_arrays(
-            as_points("tangent_vec", tangent_vec, d), R._inside(base_point, "base_point")
-        )
+        d, space = self._space.dim, self._space
+        base_point = as_points("base_point", base_point, d)
+        require_inside("base_point", base_point, space.belongs, str(space), "move it inside.")
+        velocity, start = np.broadcast_arrays(as_points("tangent_vec", tangent_vec, d), base_point)
         batch, velocity, start = start.shape, velocity.reshape(-1, d), start.reshape(-1, d)
 
         def rhs(t, y, rows):
             position, speed = y[:, :d], y[:, d:]
-            inside = np.asarray(R._belongs(position))
+            inside = np.asarray(space.belongs(position))
             out = np.full(y.shape, np.nan)
             out[inside, :d] = speed[inside]
-            out[inside, d:] = self._space.metric.geodesic_acceleration(position[inside], speed[inside])
+            out[inside, d:] = space.metric.geodesic_acceleration(position[inside], speed[inside])
             return out
 
         y0 = np.concatenate([start, velocity], axis=-1)
@@ -250,7 +253,7 @@ class GeodesicSolver(ExpSolver):
         if (reached < 1.0).any():
             k = int(np.argmin(reached))
             raise ConvergenceError(
-                f"The geodesic from {short(start[k])} with velocity {short(velocity[k])} leaves dom {R.name} "
+                f"The geodesic from {short(start[k])} with velocity {short(velocity[k])} leaves {space} "
                 f"after the fraction {reached[k]:.6g} of the time: shorten tangent_vec.",
                 partial=y[:, :d].reshape(batch),
             )
