@@ -206,7 +206,8 @@ def test_noise_decides_between_zero_and_undecided():
 
 
 BAD = {
-    "singular": (Hadamard(2), [0.0, 1.0], DomainError, "rank is 1, but 2 nearby"),
+    "singular": (MatrixFactorization(2, 2), [1.0, 0.5, 2.0, 1.0], DomainError, "rank is 2, but 3 nearby"),
+    "outside": (Hadamard(2), [0.0, 1.0], DomainError, "outside the boundary of the domain"),
     "kink": (
         Parametrization(lambda x: anp.stack([anp.abs(x[..., 0]) + x[..., 1], x[..., 1]], axis=-1), 2, 2),
         [0.05, 1.0],
@@ -219,7 +220,12 @@ BAD = {
         DomainError,
         "not C²",
     ),
-    "not finite nearby": (Parametrization(anp.log, 2, 2), [0.05, 1.0], DomainError, "not finite"),
+    "not finite nearby": (
+        Parametrization(lambda x: anp.where(x > 0.9, x, anp.nan * x), 2, 2),
+        [1.0, 1.0],
+        DomainError,
+        "not finite",
+    ),
     "not finite": (Parametrization(anp.sqrt, 2, 2), [0.0, 1.0], DomainError, "not finite"),
     "batch": (Hadamard(2), [[1.0, 1.0]], ShapeError, "one point"),
     "no parametrization": (lambda x: x, [1.0], DomainError, "must be a Parametrization"),

@@ -60,7 +60,7 @@ def test_symmetric_factorization_is_bures_wasserstein(n):
 
 
 def test_geodesics_and_derivatives():
-    """exp is geomstats' closed form; ∂g is checked by differences, and is not symmetric: no Hessian metric."""
+    """exp is geomstats' closed form; ∂g is checked by differences, and is not symmetric: not Hessian."""
     G, x, _ = start(2)
     oracle, space = BuresWasserstein(2), rf.InducedManifold(G, x, check=False)
     w, v = G(x), np.array([0.1, -0.05, 0.08])
