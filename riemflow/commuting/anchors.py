@@ -7,25 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST = 64  # states kept; the oldest makes room
+DEEPEST = 8  # lifts between the start and a state
 NEAR = 0.1  # of the squared distance from w_init: less than this, and the detour pays
 
 
 @dataclass(frozen=True)
 class State:
-    """A point w with parameters x over it, the dual point μ, R(w) and H = ∂G ∂Gᵀ."""
+    """A point w with parameters x over it, μ, R(w), H = ∂G ∂Gᵀ, and how many lifts it is from the start."""
 
     w: np.ndarray
     x: np.ndarray
     mu: np.ndarray
     value: float
     H: np.ndarray
+    depth: int = 0
 
 
 class Anchors:
-    """The start of all lifts and a few states lifted directly from it.
+    """The start of all lifts and a few states lifted from it, or from one another.
 
-    Only states reached from the start itself are kept, so that no error builds up from state to
-    state: a value depends on what was asked before by no more than the integrator's tolerance.
+    At most `DEEPEST` lifts lie between a state kept and the start, so that errors do not build up from
+    state to state: a value depends on what was asked before by no more than so many tolerances.
     """
 
     def __init__(self, start: State):
@@ -33,7 +35,9 @@ class Anchors:
         self._kept: tuple[State, ...] = ()
 
     def add(self, state: State) -> None:
-        """Keep a state that was lifted from the start."""
+        """Keep a state, unless too many lifts lie between it and the start."""
+        if state.depth > DEEPEST:
+            return
         self._kept = (*self._kept[-(MOST - 1) :], state)
 
     def nearest(self, w: np.ndarray) -> tuple[np.ndarray, list[State]]:

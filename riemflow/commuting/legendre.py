@@ -187,9 +187,10 @@ class LiftedLegendre(LegendreFunction):
         if again.any():
             which = np.where(again, 0, which)
             lift = self._lift_between(rows, which, states)
-        for k in np.flatnonzero((lift.reached == 1.0) & (which == 0)):
+        for k in np.flatnonzero(lift.reached == 1.0):
             J = self.parametrization._tangential_jacobian(lift.x[k])
-            self._anchors.add(State(rows[k], lift.x[k], lift.mu[k], lift.value[k], J @ J.T))
+            depth = states[which[k]].depth + 1
+            self._anchors.add(State(rows[k], lift.x[k], lift.mu[k], lift.value[k], J @ J.T, depth))
         return lift
 
     def _lift_between(self, rows: np.ndarray, which: np.ndarray, states: list[State]) -> Lift:

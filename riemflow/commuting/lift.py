@@ -15,6 +15,8 @@ RTOL = 1e-12
 ATOL = 1e-14  # in the units of `Scales`
 SLIP = 1e-4  # a correction this large, in units of x, is no rounding: the lift has jumped
 DEPENDENT = 1e-10  # a field this close to the span of the others, relative to its length, is dependent
+FIRST = 0.1  # natural lengths that a first step may cover
+DIRECT = 6  # fields: up to so many, loops over entries are faster than LAPACK's batches
 STAGES = 12  # evaluations in a step of the integrator
 MOST_ROUNDS = 1500  # boundary points take up to 500; beyond, rounding errors are all that is resolved
 
@@ -102,9 +104,9 @@ def horizontal_lift(
     unit = (scales.mu * np.abs(delta)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
     budget = Budget(len(x), most_rounds)
-    share, speed = _graded(
-        np.linalg.norm(_horizontal(G, x, _frame_jacobian(G, x), delta)[0], axis=-1) / scales.x
-    )
+    first, _ = _horizontal(G, x, _frame_jacobian(G, x), delta)
+    length = np.linalg.norm(first, axis=-1) / scales.x
+    share, speed = _graded(length)
 
     def split(y):
         return y[:, :D] * scales.x, y[:, D : D + d] * scales.mu
@@ -133,7 +135,9 @@ def horizontal_lift(
         return out
 
     y0 = np.concatenate([x / scales.x, mu / scales.mu, np.zeros((len(x), 1))], axis=-1)
-    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=project)
+    with np.errstate(all="ignore"):
+        first_step = np.where(length > 0, np.clip(FIRST / length, 0.05, 1.0), 0.05)
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, first_step=first_step, project=project)
     x, mu = split(y)
     value = y[:, -1] * unit
     # Rounding of s shifts w_s by eps |Δ|, which next to the boundary is much in units of w: end at `end`.
@@ -248,43 +252,69 @@ def _onto(G: Parametrization, x: np.ndarray) -> np.ndarray:
 
 
 class RowFactors:
-    """J = L Qᵀ for batched J [n, d, D] with d ≤ D, by modified Gram-Schmidt on the rows.
+    """J = L Q for batched J [n, d, D] with d ≤ D, L lower triangular and Q with orthonormal rows.
 
-    Working on J rather than on ∂G ∂Gᵀ keeps twice the digits near the boundary of dom R. LAPACK's
-    batched routines cost more in calls than in arithmetic for matrices this small, and raise for the
-    whole batch when one is singular; here loops run over entries, each vectorised over the batch, and
-    rows of numerically dependent fields come out NaN.
+    Working on J rather than on ∂G ∂Gᵀ keeps twice the digits near the boundary of dom R. For few fields
+    LAPACK's batched routines cost more in calls than in arithmetic: loops run over entries, each vectorised
+    over the batch. Rows of numerically dependent fields come out NaN.
     """
 
     def __init__(self, J: np.ndarray):
-        d = J.shape[1]
-        rows = [J[:, i] for i in range(d)]
-        norms = [np.sqrt(np.einsum("nd,nd->n", row, row)) for row in rows]
-        self.q: list[np.ndarray] = []
-        self.L = np.zeros((len(J), d, d))
-        with np.errstate(all="ignore"):
-            for i in range(d):
-                rest = rows[i]
-                for j, q in enumerate(self.q):
-                    self.L[:, i, j] = np.einsum("nd,nd->n", q, rest)
-                    rest = rest - self.L[:, i, j, None] * q
-                pivot = np.sqrt(np.einsum("nd,nd->n", rest, rest))
-                pivot = np.where(pivot > DEPENDENT * norms[i], pivot, np.nan)
-                self.L[:, i, i] = pivot
-                self.q.append(rest / pivot[:, None])
+        self.L, self.q = _by_entries(J) if J.shape[1] <= DIRECT else _by_lapack(J)
 
     def horizontal(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return Jᵀ H⁻¹ b [n, D] and H⁻¹ b [n, d], H = J Jᵀ, for b [n, d]."""
         L, d = self.L, b.shape[-1]
         with np.errstate(all="ignore"):
+            if d > DIRECT:
+                z = _solve_rows(L, b)
+                return np.einsum("ni,nia->na", z, self.q), _solve_rows(np.swapaxes(L, -1, -2), z)
             z: list[np.ndarray] = []
             for i in range(d):
                 z.append((b[:, i] - sum(L[:, i, k] * z[k] for k in range(i))) / L[:, i, i])
-            lifted = sum(z[i][:, None] * self.q[i] for i in range(d))
+            lifted = sum(z[i][:, None] * self.q[:, i] for i in range(d))
             v = list(z)
             for i in reversed(range(d)):
                 v[i] = (v[i] - sum(L[:, k, i] * v[k] for k in range(i + 1, d))) / L[:, i, i]
         return np.asarray(lifted), np.stack(v, axis=-1)
+
+
+def _by_entries(J: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """L and Q [n, d, D] by modified Gram-Schmidt."""
+    d = J.shape[1]
+    L, q = np.zeros((len(J), d, d)), np.empty(J.shape)
+    with np.errstate(all="ignore"):
+        for i in range(d):
+            rest = J[:, i]
+            norm = np.sqrt(np.einsum("nd,nd->n", rest, rest))
+            for j in range(i):
+                L[:, i, j] = np.einsum("nd,nd->n", q[:, j], rest)
+                rest = rest - L[:, i, j, None] * q[:, j]
+            pivot = np.sqrt(np.einsum("nd,nd->n", rest, rest))
+            pivot = np.where(pivot > DEPENDENT * norm, pivot, np.nan)
+            L[:, i, i] = pivot
+            q[:, i] = rest / pivot[:, None]
+    return L, q
+
+
+def _by_lapack(J: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """L and Q by Householder reflections; NaN for rows of numerically dependent fields."""
+    L, q = np.full((*J.shape[:2], J.shape[1]), np.nan), np.full(J.shape, np.nan)
+    good = np.flatnonzero(np.isfinite(J).all(axis=(-2, -1)))
+    if J.shape[1] <= J.shape[2] and len(good):
+        Q, R = np.linalg.qr(np.swapaxes(J[good], -1, -2))
+        pivots = np.abs(np.diagonal(R, axis1=-2, axis2=-1))
+        kept = (pivots > DEPENDENT * np.linalg.norm(J[good], axis=-1)).all(axis=-1)
+        L[good[kept]], q[good[kept]] = np.swapaxes(R[kept], -1, -2), np.swapaxes(Q[kept], -1, -2)
+    return L, q
+
+
+def _solve_rows(L: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Solve L z = b row by row, NaN where L is: shapes [n, d, d], [n, d] -> [n, d]."""
+    out = np.full(b.shape, np.nan)
+    good = np.isfinite(L).all(axis=(-2, -1))
+    out[good] = np.linalg.solve(L[good], b[good, :, None])[..., 0]
+    return out
 
 
 def inverse_positive(H: np.ndarray) -> np.ndarray:

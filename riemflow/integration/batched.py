@@ -23,6 +23,7 @@ def solve_batched(
     *,
     rtol: float = 1e-10,
     atol: float = 1e-12,
+    first_step: float | np.ndarray = 0.05,
     project: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict]:
     """Integrate y' = f(s, y) from 0 to t_end for every row of y0, by adaptive DOP853.
@@ -33,6 +34,8 @@ def solve_batched(
         (s, shape=[k]; y, shape=[k, m]; rows, int, shape=[k]) -> shape=[k, m]. `rows` says which
         rows of y0 these are. A non-finite result makes that row's step smaller.
     y0 : array, shape=[n, m]
+    first_step : float, or array of shape [n]
+        Share of the interval that the first step tries.
     project : callable, optional
         The same arguments -> y, shape=[k, m]: a correction after each accepted step.
 
@@ -47,7 +50,7 @@ def solve_batched(
     """
     y = np.array(y0, dtype=np.float64)
     n = len(y)
-    s, h = np.zeros(n), np.full(n, 0.05)
+    s, h = np.zeros(n), np.broadcast_to(np.asarray(first_step, dtype=float), (n,)).copy()
     active = np.arange(n)
     alive = np.ones(n, bool)
     stats = {"n_rounds": 0, "n_rhs": 0}
