@@ -9,7 +9,7 @@ import numpy as np
 
 from riemflow import autodiff
 from riemflow.commuting.lift import _fields, _onto, natural_scales
-from riemflow.commuting.polynomial_fields import AGREE, PolynomialField, taylor_fields
+from riemflow.commuting.polynomial_fields import AGREE, PolynomialField, moved_points, taylor_fields
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count, short
@@ -65,7 +65,7 @@ def iterated_bracket(G: Parametrization, x: Any, word: Sequence[int]) -> np.ndar
     if len(flat) == 0:
         return np.zeros(x.shape)
     with np.errstate(all="ignore"):
-        value = words_at(G, flat, len(letters))(letters)
+        value, _ = words_at(G, flat, len(letters))(letters)
         return G._finite("iterated bracket", value.reshape(x.shape), x, (G.dim_in,))
 
 
@@ -80,11 +80,12 @@ def _as_word(G: Parametrization, word: Sequence[int]) -> Word:
 
 
 class Words(Protocol):
-    """Gives the value of a bracket at the points it was made for: word -> shape=[n, D]."""
+    """A bracket at the points it was made for: word -> its values [n, D], and how far they may be off [n].
 
-    exact: bool
+    The error is that of differences; rounding is not counted.
+    """
 
-    def __call__(self, word: Word) -> np.ndarray: ...
+    def __call__(self, word: Word) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def words_at(G: Parametrization, x: np.ndarray, length: int) -> Words:
@@ -100,8 +101,6 @@ def words_at(G: Parametrization, x: np.ndarray, length: int) -> Words:
 class _TaylorWords:
     """Brackets of Taylor polynomials; a prefix common to many words is expanded once."""
 
-    exact = True
-
     def __init__(self, fields: list[PolynomialField], x: np.ndarray):
         self._known: dict[Word, PolynomialField] = {(j,): X for j, X in enumerate(fields)}
         self._shape = x.shape
@@ -111,14 +110,12 @@ class _TaylorWords:
             self._known[word] = self._field(word[:-1]).bracket(self._known[word[-1:]])
         return self._known[word]
 
-    def __call__(self, word: Word) -> np.ndarray:
-        return self._field(word).at_origin(*self._shape)
+    def __call__(self, word: Word) -> tuple[np.ndarray, np.ndarray]:
+        return self._field(word).at_origin(*self._shape), np.zeros(self._shape[0])
 
 
 class _AutomaticWords:
     """Nested automatic derivatives of G as the user wrote it."""
-
-    exact = True
 
     def __init__(self, G: Parametrization, x: np.ndarray):
         self._fun, self._x = G._callables["fun"], x
@@ -132,8 +129,8 @@ class _AutomaticWords:
         along_F, along_X = autodiff.directional(X), autodiff.directional(F)
         return lambda x: along_F(x, F(x)) - along_X(x, X(x))
 
-    def __call__(self, word: Word) -> np.ndarray:
-        return self._field(word)(self._x)
+    def __call__(self, word: Word) -> tuple[np.ndarray, np.ndarray]:
+        return self._field(word)(self._x), np.zeros(len(self._x))
 
 
 def _is_differentiable(G: Parametrization, x: np.ndarray, length: int) -> bool:
@@ -143,7 +140,7 @@ def _is_differentiable(G: Parametrization, x: np.ndarray, length: int) -> bool:
     stated, words = _fields(G, x), _AutomaticWords(G, x)
     try:
         for j in range(G.dim):
-            gap = np.linalg.norm(words((j,)) - stated[:, j], axis=-1).max()
+            gap = np.linalg.norm(words((j,))[0] - stated[:, j], axis=-1).max()
             if not gap <= AGREE * np.linalg.norm(stated[:, j], axis=-1).max():
                 return False
         words(tuple(k % G.dim for k in range(length)))
@@ -157,11 +154,12 @@ def _is_differentiable(G: Parametrization, x: np.ndarray, length: int) -> bool:
 class _DifferenceWords:
     """Nested central differences along M, for fields of which only values are known."""
 
-    exact = False
-
     def __init__(self, G: Parametrization, x: np.ndarray):
         self._G, self._x = G, x
         self._length = np.array([natural_scales(G, point).x for point in x])
+        # Also next to x: a field may vanish at x, but its brackets need not.
+        sizes = [np.linalg.norm(_fields(G, points), axis=-1) for points in (x, moved_points(G, x))]
+        self._sizes = np.fmax(*sizes)
 
     def _along(self, field: Callable, x: np.ndarray, v: np.ndarray, step: np.ndarray) -> np.ndarray:
         """Differentiate a field along v: any curve on M with that velocity will do."""
@@ -182,11 +180,9 @@ class _DifferenceWords:
         if len(word) == 1:
             return X
         F = self._field(word[:-1])
-        return lambda x, step: (
-            self._along(X, x, F(x, step), step) - self._along(F, x, X(x, step), step)
-        )
+        return lambda x, step: self._along(X, x, F(x, step), step) - self._along(F, x, X(x, step), step)
 
-    def __call__(self, word: Word) -> np.ndarray:
+    def __call__(self, word: Word) -> tuple[np.ndarray, np.ndarray]:
         field, step = self._field(word), STEP * self._length
         value, gap = np.full(self._x.shape, np.nan), np.full(len(self._x), np.inf)
         for _ in range(SHRINKS):
@@ -203,8 +199,7 @@ class _DifferenceWords:
                 f"differences around x = {short(self._x[k])} leave the domain of {self._G.name}, down to a "
                 f"step of {step[k]:.1e}: move x inside."
             )
-        sizes = np.linalg.norm(_fields(self._G, self._x)[:, list(word)], axis=-1)
-        size = sizes.prod(axis=-1) / self._length ** (len(word) - 1)
+        size = self._sizes[:, list(word)].prod(axis=-1) / self._length ** (len(word) - 1)
         if (gap > DISAGREE * size).any():
             k = int(np.argmax(gap / size))
             raise ConvergenceError(
@@ -213,4 +208,4 @@ class _DifferenceWords:
                 "shorter words.",
                 partial=value,
             )
-        return value
+        return value, gap

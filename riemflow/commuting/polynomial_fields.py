@@ -11,6 +11,7 @@ import numpy as np
 from riemflow.commuting.lift import _fields, _onto, natural_scales
 from riemflow.commuting.taylor import Polynomial, Terms, gradient, product
 from riemflow.parametrizations.parametrization import Parametrization
+from riemflow.validation import as_points
 
 AGREE = 1e-6  # of ‖∇G_i‖: traced fields that differ by more from the ones G states are not those of G
 DEPENDENT = 1e-9  # a constraint whose gradient is this close to the span of the others repeats them
@@ -109,7 +110,7 @@ def as_polynomials(G: Parametrization, x: Any = None, *, seed: int = 0) -> tuple
         return None
     points = np.random.default_rng(seed).standard_normal((16, G.dim_in))
     if x is not None:
-        points = np.concatenate([np.asarray(x, float).reshape(-1, G.dim_in), points])
+        points = np.concatenate([as_points("x", x, G.dim_in).reshape(-1, G.dim_in), points])
     points = points[np.asarray(G._belongs(points), bool)]
     fields = [PolynomialField(gradient(f.terms)).rounded() for f in traced]
     values = np.zeros((len(points), G.dim, G.dim_in))
@@ -126,10 +127,8 @@ def taylor_fields(G: Parametrization, x: np.ndarray, order: int) -> list[Polynom
     answer is None if G or h is not traceable, or if G states other fields than these.
     """
     n = len(x)
-    there = np.concatenate([x, _moved(G, x)])
-    variables = [
-        Polynomial({(): there[:, a], (a,): np.ones(len(there))}, order + 1) for a in range(G.dim_in)
-    ]
+    there = np.concatenate([x, moved_points(G, x)])
+    variables = [Polynomial({(): there[:, a], (a,): np.ones(len(there))}, order + 1) for a in range(G.dim_in)]
     traced = _trace(G._fun, variables, (G.dim,))
     if traced is None:
         return None
@@ -184,7 +183,7 @@ def _agree(values: np.ndarray, stated: np.ndarray) -> bool:
     return bool((gap <= AGREE * np.linalg.norm(stated[inside], axis=-1).max(axis=0)).all())
 
 
-def _moved(G: Parametrization, x: np.ndarray) -> np.ndarray:
+def moved_points(G: Parametrization, x: np.ndarray) -> np.ndarray:
     """Points near x, on M: a field that agrees with another at x alone is told apart there."""
     length = np.array([natural_scales(G, point).x for point in x])
     direction = np.random.default_rng(0).standard_normal(x.shape)
