@@ -35,7 +35,7 @@ def iterated_bracket(G: Parametrization, x: Any, word: Sequence[int]) -> np.ndar
     - G made of arithmetic and elementary functions: by Taylor polynomials of G about x, which are exact, so
       up to rounding. This includes the catalogue and submanifolds given by a constraint.
     - other G written with ``autograd.numpy``, on open sets: by nested automatic derivatives, up to rounding.
-    - all others: by nested central differences along M, to about 1e-12, 1e-10 and 1e-8 of the product of
+    - all others: by nested central differences along M, to about 1e-11, 1e-9 and 1e-7 of the product of
       the fields' sizes and slopes at order 2, 3 and 4.
 
     Parameters

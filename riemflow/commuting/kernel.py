@@ -41,8 +41,8 @@ def check_brackets_in_kernel(
     may lie in ker ∂G everywhere, while the cometric changes along them and order 3 fails: for Z in
     ker ∂G, ``[Z, ∇G_i] G_j = Z (∂G ∂Gᵀ)_ij``.
 
-    Consequence (Cor. 4.12): if G is regular and its orbits have dimension d, brackets are tangent to them and so
-    lie in the span of the ∇G_i, which meets ker ∂G in 0 only. Such a G is a mirror flow only if it
+    Consequence (Cor. 4.12): if G is regular and its orbits have dimension d, brackets are tangent to them
+    and so lie in the span of the ∇G_i, which meets ker ∂G in 0 only. Such a G is a mirror flow only if it
     commutes; where `check_commuting` fails, so does this check at order 2.
 
     The defect of a word is the largest ``|∇G_i·B| / ‖∇G_i‖``, divided by ``Π s_j · max ‖∇G_j‖/s_j`` over its
@@ -112,8 +112,8 @@ def check_brackets_in_kernel(
         )
     else:
         message = (
-            f"the bracket {_written(worst.word)} of {G.name} leaves ker ∂G, so it is no mirror flow: its scaled "
-            f"∂G·bracket is {size} at x = {short(worst.point)}, the worst of {scope} {at}"
+            f"the bracket {_written(worst.word)} of {G.name} leaves ker ∂G, so it is no mirror flow: its "
+            f"scaled ∂G·bracket is {size} at x = {short(worst.point)}, the worst of {scope} {at}"
         )
     details = {"word": worst.word, "by_order": by_order, "n_words": n_words, "points": points}
     return Check(passed, worst.defect, worst.bound, worst.point.copy(), n, message, details)

@@ -1,4 +1,4 @@
-"""The gradient fields of a traced G as polynomial vector fields, exact or to a given order, and their brackets."""
+"""The gradient fields of a traced G as polynomial vector fields, exact or to a given order; brackets."""
 
 from __future__ import annotations
 
