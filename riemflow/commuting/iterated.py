@@ -35,8 +35,8 @@ def iterated_bracket(G: Parametrization, x: Any, word: Sequence[int]) -> np.ndar
     - G made of arithmetic and elementary functions: by Taylor polynomials of G about x, which are exact, so
       up to rounding. This includes the catalogue and submanifolds given by a constraint.
     - other G written with ``autograd.numpy``, on open sets: by nested automatic derivatives, up to rounding.
-    - all others: by nested central differences along M, to about 1e-11, 1e-9 and 1e-7 of the product of
-      the fields' sizes and slopes at order 2, 3 and 4.
+    - all others: by nested central differences along M, to about 1e-13, 1e-11 and 1e-8 of
+      ``Π ‖∇G_j‖ / ℓ^{k-1}`` at order k = 2, 3 and 4, ℓ the distance over which the fields change.
 
     Parameters
     ----------
