@@ -205,7 +205,7 @@ def opaque(x):
 
 
 def test_other_ways_where_tracing_fails(rng):
-    """A branch needs automatic derivatives; a conversion to floats leaves differences, as accurate as said."""
+    """A branch needs automatic derivatives; a conversion to floats leaves differences, accurate as said."""
     G = HopfCone()
     x = np.array([[1.0, 0.4, -0.3, 0.6], [0.8, -0.5, 0.9, 0.2]])
     automatic = Parametrization(with_branch, 4, 3, domain=G._belongs)
