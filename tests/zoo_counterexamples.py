@@ -37,6 +37,7 @@ def third_order() -> Parametrization:
     never zero and in ker ∂G, as B G_1 = β'²(β - β) = 0. But H_11 = |∇G_1|² = r⁻² + z² β'² + β² depends on
     z, so that [B, X_1] G_1 = B X_1 G_1 - X_1 B G_1 = B H_11 = -2 z β'⁴: order 3 leaves ker ∂G where z ≠ 0.
     (H_12 = z β'², so [B, X_1] G_2 = [B, X_2] G_1 = -β'⁴ leaves it everywhere.)
+    Orbits are open, since B and X_1, X_2 span R³, and as H changes along ker ∂G it is not intrinsic either.
     G is regular: X_1 has a component along ∂_θ, and X_2 along ∂_r alone.
     """
     return Parametrization(

@@ -45,7 +45,7 @@ def check_brackets_in_kernel(
     and so lie in the span of the ∇G_i, which meets ker ∂G in 0 only. Such a G is a mirror flow only if it
     commutes; where `check_commuting` fails, so does this check at order 2.
 
-    The defect of a word is the largest ``|∇G_i·B| / ‖∇G_i‖``, divided by ``Π s_j · max ‖∇G_j‖/s_j`` over its
+    The defect of a word is the largest ``|∂G_i B| / ‖∂G_i‖``, divided by ``Π s_j · max ‖∇G_j‖/s_j`` over its
     letters, with the slopes ``s_j = ‖∂∇G_j‖ + ‖∇G_j‖/(1+‖x‖)`` along the fields: a pure number.
 
     Parameters
@@ -154,9 +154,13 @@ class _Sizes:
     def __init__(self, G: Parametrization, x: np.ndarray):
         fields = _fields(G, x)
         self._norms = np.linalg.norm(fields, axis=-1)
-        self._unit = fields / np.where(self._norms > 0, self._norms, 1.0)[..., None]
-        steep = np.linalg.norm(field_derivative(G, x, self._unit), axis=-1).max(axis=-2)
+        unit = fields / np.where(self._norms > 0, self._norms, 1.0)[..., None]
+        steep = np.linalg.norm(field_derivative(G, x, unit), axis=-1).max(axis=-2)
         self._slopes = steep + self._norms / (1.0 + np.linalg.norm(x, axis=-1))[:, None]
+        # The differentials of G_i on M, which are the ∇G_i only in the metric of R^D.
+        J = G._jacobian(x) if G.manifold is None else G._jacobian(x) @ G.manifold.projector(x)
+        norms = np.linalg.norm(J, axis=-1)
+        self._rows = J / np.where(norms > 0, norms, 1.0)[..., None]
 
     def size(self, word: tuple[int, ...]) -> np.ndarray:
         """How large a bracket would be without cancellation, never zero: shape=[n]."""
@@ -166,5 +170,5 @@ class _Sizes:
         return np.where(size > 0, size, 1.0)
 
     def moved(self, bracket: np.ndarray) -> np.ndarray:
-        """The largest |∇G_i·B| / ‖∇G_i‖ for B of shape [n, D]: shape=[n]."""
-        return np.abs(np.einsum("nid,nd->ni", self._unit, bracket)).max(axis=-1)
+        """The largest |∂G_i B| / ‖∂G_i‖ for B of shape [n, D]: shape=[n]."""
+        return np.abs(np.einsum("nid,nd->ni", self._rows, bracket)).max(axis=-1)

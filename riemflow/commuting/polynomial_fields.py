@@ -14,6 +14,7 @@ from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_points
 
 AGREE = 1e-6  # of ‖∇G_i‖: traced fields that differ by more from the ones G states are not those of G
+ROUNDING = 1e-13  # of the largest ‖∇G_j‖
 DEPENDENT = 1e-9  # a constraint whose gradient is this close to the span of the others repeats them
 MOVE = 1e-2  # of the distance over which the fields change: where traced fields are compared as well
 
@@ -117,7 +118,7 @@ def as_polynomials(G: Parametrization, x: Any = None, *, seed: int = 0) -> tuple
     for i, X in enumerate(fields):
         for a, terms in X.components.items():
             values[:, i, a] = evaluate(terms, points.T)
-    return tuple(traced) if len(points) and _agree(values, _fields(G, points)) else None
+    return tuple(traced) if len(points) and agree(values, _fields(G, points)) else None
 
 
 def taylor_fields(G: Parametrization, x: np.ndarray, order: int) -> list[PolynomialField] | None:
@@ -149,7 +150,7 @@ def taylor_fields(G: Parametrization, x: np.ndarray, order: int) -> list[Polynom
     )
     with np.errstate(all="ignore"):
         stated = _fields(G, there)
-    if not _agree(values, stated) or not np.isfinite(values[:n]).all():
+    if not agree(values, stated) or not np.isfinite(values[:n]).all():
         return None
     return [
         PolynomialField({a: {m: _first(c, n) for m, c in t.items()} for a, t in X.items()}, order)
@@ -174,13 +175,15 @@ def _trace(fun: Any, variables: list[Polynomial], shape: tuple[int, ...]) -> lis
     return entries if len(entries) == len(made) else None
 
 
-def _agree(values: np.ndarray, stated: np.ndarray) -> bool:
+def agree(values: np.ndarray, stated: np.ndarray) -> bool:
+    """Whether two evaluations of d fields, shape=[n, d, D], agree where the second is finite."""
     inside = np.isfinite(stated).all(axis=(-2, -1))
     if not inside.any():
         return False
     gap = np.linalg.norm((values - stated)[inside], axis=-1).max(axis=0)
-    # A field may vanish at some of the points, but for rounding.
-    return bool((gap <= AGREE * np.linalg.norm(stated[inside], axis=-1).max(axis=0)).all())
+    size = np.linalg.norm(stated[inside], axis=-1).max(axis=0)
+    # A field that vanishes identically may be stated with rounding errors of terms that cancel.
+    return bool((gap <= AGREE * size + ROUNDING * size.max()).all())
 
 
 def moved_points(G: Parametrization, x: np.ndarray) -> np.ndarray:

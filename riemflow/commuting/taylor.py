@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import comb
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,7 +19,9 @@ import numpy as np
 Monomial = tuple[int, ...]  # the variables in ascending order, each as often as its power
 Terms = dict[Monomial, Any]
 
-MOST_TERMS = 20_000  # a Taylor polynomial with more is dearer than nested automatic derivatives
+# Beyond these, nested automatic derivatives are cheaper than Taylor polynomials: terms of one, and products
+# of terms in the composition with an elementary function.
+MOST_TERMS, MOST_PRODUCTS = 20_000, 60_000
 
 
 def product(a: Terms, b: Terms, order: int | None, out: Terms | None = None, sign: int = 1) -> Terms:
@@ -153,6 +156,9 @@ class Polynomial:
         """Return ``Σ s_k (self - c)^k``, c its constant term and s_k the Taylor coefficients at c."""
         if self.order is None:
             raise TypeError("no polynomial")
+        n = len({i for m in self.terms for i in m})
+        if comb(2 * n + self.order, self.order) > MOST_PRODUCTS:
+            raise TypeError(f"a Taylor polynomial in {n} variables is not carried on")
         with np.errstate(all="ignore"):
             s = series(np.asarray(self.terms.get((), 0.0)), self.order)
             rest = Polynomial({m: c for m, c in self.terms.items() if m}, self.order)

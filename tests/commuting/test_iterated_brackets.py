@@ -225,6 +225,23 @@ def test_other_ways_where_tracing_fails(rng):
         assert (gap <= 10 * error).all()
 
 
+@pytest.mark.parametrize("D", [4, 40])
+def test_few_and_many_variables(rng, D):
+    """G_i = exp(a_i·x): X_i = e^{a_i·x} a_i and [X_0, X_1] = e^{(a_0 + a_1)·x} (a_0·a_1)(a_1 - a_0).
+
+    With 40 variables, Taylor polynomials would be dearer than nested automatic derivatives.
+    """
+    a, x = rng.standard_normal((2, D)) / np.sqrt(D), rng.standard_normal(D)
+    G = Parametrization(lambda x: anp.exp(anp.dot(x, a.T)), D, 2)
+    c = a[0] @ a[1] * np.exp((a[0] + a[1]) @ x)
+    np.testing.assert_allclose(iterated_bracket(G, x, (0, 1)), c * (a[1] - a[0]), rtol=1e-12, atol=1e-14)
+    # B = c(x) v with v = a_1 - a_0 and ∇c = c (a_0 + a_1), so with e = e^{a_0·x}
+    # [B, X_0] = ∂X_0 B - ∂B X_0 = c e ((a_0·v) a_0 - ((a_0 + a_1)·a_0) v).
+    v, e = a[1] - a[0], np.exp(a[0] @ x)
+    expected = c * e * ((a[0] @ v) * a[0] - (a[0] + a[1]) @ a[0] * v)
+    np.testing.assert_allclose(iterated_bracket(G, x, (0, 1, 0)), expected, rtol=1e-12, atol=1e-14)
+
+
 def test_the_fields_that_count_are_those_that_G_states(rng):
     """A stated ∂G that is not that of fun (another metric, say) is what brackets are made of."""
     A, x = symmetric(rng, 2, 3), rng.standard_normal(3)

@@ -12,7 +12,7 @@ import pytest
 from zoo_counterexamples import third_order
 from zoo_parametrizations import CASES, COMMUTING
 
-from riemflow.commuting.iterated import iterated_bracket
+from riemflow.commuting.iterated import iterated_bracket, words_at
 from riemflow.commuting.lie_algebra import LieAlgebra, lie_algebra
 from riemflow.commuting.polynomial_fields import as_polynomials
 from riemflow.errors import DomainError, NoClosedFormError, ShapeError
@@ -67,7 +67,8 @@ def bracket_rank(G, x: np.ndarray, order: int) -> int:
     """The rank at x of all left-normed brackets up to an order, in floats."""
     words = [word for k in range(1, order + 1) for word in product(range(G.dim), repeat=k)]
     words = [word for word in words if len(word) == 1 or word[0] < word[1]]
-    rows = np.array([iterated_bracket(G, x, word) for word in words])
+    brackets = words_at(G, x[None], order)
+    rows = np.array([brackets(word)[0][0] for word in words])
     size = np.linalg.norm(rows, axis=-1, keepdims=True)
     return rank_of(rows / np.where(size > 1e-9, size, np.inf))
 
@@ -254,6 +255,38 @@ def test_ranks_of_all_brackets_in_floats(G):
         assert bracket_rank(G, x, L.order - 1) < L.dim
 
 
+def test_ranks_of_random_polynomials():
+    """Sums of a few random monomials, which generate small and large algebras."""
+    rng, dims = np.random.default_rng(8), set()
+    for _ in range(25):
+        D, d = int(rng.integers(2, 5)), int(rng.integers(2, 4))
+        coefficients = rng.choice([-2.0, -1.0, 1.0, 3.0], (d, 2))
+        powers = rng.multinomial(3, np.full(D, 1 / D), (d, 2))
+
+        def fun(x, coefficients=coefficients, powers=powers):
+            terms = [anp.prod(x ** powers[i, k], axis=-1) for i in range(len(powers)) for k in range(2)]
+            terms = anp.reshape(anp.stack(terms, axis=-1), (*x.shape[:-1], *coefficients.shape))
+            return anp.sum(coefficients * terms, axis=-1)
+
+        G = Parametrization(fun, D, d)
+        L = lie_algebra(G)
+        dims.add((L.n_conserved, L.order))
+        assert bracket_rank(G, rng.uniform(0.5, 1.5, D), 4) == L.dim
+    assert len(dims) > 4
+
+
+def test_a_weight_that_vanishes_identically():
+    """Its field is zero, and the rounding errors of terms that cancel do not make G another function."""
+    G = Parametrization(
+        lambda x: anp.stack(
+            [3.0 * x[..., 0] * x[..., 1] ** 2 - 3.0 * x[..., 1] ** 2 * x[..., 0], x[..., 0]], -1
+        ),
+        2,
+        2,
+    )
+    assert lie_algebra(G).words == ((1,),)
+
+
 def test_a_known_nilpotent_algebra():
     """G = (x_0, x_0² x_1 / 2): X_0 = ∂_0 and X_1 = x_0x_1 ∂_0 + x_0²/2 ∂_1; only in x_0 x_1 do they move."""
     G = Parametrization(lambda x: anp.stack([x[..., 0], 0.5 * x[..., 0] ** 2 * x[..., 1]], axis=-1), 3, 2)
@@ -267,7 +300,7 @@ def test_a_known_nilpotent_algebra():
 
 
 def test_conservation_is_lost_with_another_weight(rng):
-    """Negative control: a weight U_11² beside UVᵀ changes U_11, and with it UᵀU - VᵀV but for entry (2, 2)."""
+    """Negative control: a weight U_11² beside UVᵀ spoils UᵀU - VᵀV but for the entry (2, 2)."""
     plain = AsymmetricFactorization(2, 2, 2)
 
     def fun(x):
