@@ -15,6 +15,7 @@ from riemflow.commuting.iterated import iterated_bracket, words_at
 from riemflow.commuting.kernel import check_brackets_in_kernel
 from riemflow.commuting.lie_algebra import lie_algebra
 from riemflow.commuting.lift import natural_scales
+from riemflow.commuting.polynomial_fields import taylor_fields
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.integration import solve_batched
 from riemflow.parametrizations import (
@@ -86,6 +87,7 @@ def test_quadratics_give_commutators_of_matrices(rng, word):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_order_two_is_the_lie_bracket(case):
     G, x = case.make(), case.points(3)
+    assert taylor_fields(G, x, 1) is not None
     tolerance = 1e-12 if G.manifold is None else 1e-9  # of lie_bracket, by differences on submanifolds
     pairs = lie_bracket(G, x)
     for i in range(G.dim):
@@ -120,6 +122,8 @@ def test_elementary_functions(f):
         return anp.stack([f(t) * x[..., 2], x[..., 0] ** 2 - x[..., 1] * x[..., 2]], axis=-1)
 
     x = np.array([1.1, 0.9, 0.7])
+    # Wrong Taylor polynomials are refused and replaced by other means, so their use is asserted.
+    assert taylor_fields(Parametrization(formula, 3, 2), x[None], 3) is not None
     for word in ((0, 1, 0), (0, 1, 1, 0)):
         expected = by_jacobians(formula, x, word)
         assert np.linalg.norm(expected) > 1e-3
