@@ -13,6 +13,7 @@ from riemflow.commuting.brackets import field_derivative
 from riemflow.commuting.checks import Check, one_point, reachable_points
 from riemflow.commuting.iterated import words_at
 from riemflow.commuting.lift import _fields, natural_scales
+from riemflow.errors import DomainError
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count, as_number, short
 
@@ -72,7 +73,7 @@ def check_brackets_in_kernel(
     Raises
     ------
     DomainError
-        If x is not in the domain of G, or an argument is out of range.
+        If x is not in the domain of G, an argument is out of range, or a bracket is not finite.
     ShapeError
         If x is not one point of R^D.
     ConvergenceError
@@ -82,24 +83,7 @@ def check_brackets_in_kernel(
     n_points = as_count("n_points", n_points)
     x = one_point(G, x, "x")
     points = reachable_points(G, x, natural_scales(G, x), n_points, seed)
-    rng = np.random.default_rng(seed)
-    by_order, worst, n_words, all_words = {}, _Worst(0.0, tol, (), x), 0, True
-    with np.errstate(all="ignore"):
-        brackets, scaled = words_at(G, points, order), _Sizes(G, points)
-        for length in range(2, order + 1):
-            by_order[length] = 0.0
-            words, complete = _words(G.dim, length, rng)
-            all_words &= complete
-            for word in words:
-                n_words += 1
-                bracket, error = brackets(word)
-                size = scaled.size(word)
-                defects = np.nan_to_num(scaled.moved(bracket) / size, nan=np.inf)
-                bound = np.maximum(tol, CLEAR * error / size)
-                k = int(np.argmax(defects / bound))
-                by_order[length] = max(by_order[length], float(defects.max()))
-                if defects[k] / bound[k] >= worst.share:
-                    worst = _Worst(float(defects[k]), float(bound[k]), word, points[k])
+    worst, by_order, n_words, all_words = _worst(G, points, order, tol, np.random.default_rng(seed))
     n = len(points)
     at = f"at {n} point{'s' if n > 1 else ''}"
     scope = f"{n_words} brackets of order 2 to {order}{'' if all_words else ', a random choice,'}"
@@ -119,6 +103,47 @@ def check_brackets_in_kernel(
     return Check(passed, worst.defect, worst.bound, worst.point.copy(), n, message, details)
 
 
+@dataclass(frozen=True)
+class _Worst:
+    defect: float
+    bound: float
+    word: tuple[int, ...]
+    point: np.ndarray
+
+    @property
+    def share(self) -> float:
+        return self.defect / self.bound
+
+
+def _worst(
+    G: Parametrization, points: np.ndarray, order: int, tol: float, rng: np.random.Generator
+) -> tuple[_Worst, dict[int, float], int, bool]:
+    """Return the worst word, the largest defect of each order, the number of words, and if these are all."""
+    worst, by_order, n_words, all_words = _Worst(0.0, tol, (), points[0]), {}, 0, True
+    with np.errstate(all="ignore"):
+        brackets, scaled = words_at(G, points, order), _Sizes(G, points)
+        for length in range(2, order + 1):
+            by_order[length] = 0.0
+            words, complete = _words(G.dim, length, rng)
+            all_words &= complete
+            for word in words:
+                n_words += 1
+                bracket, error = brackets(word)
+                size = scaled.size(word)
+                defects, bound = scaled.moved(bracket) / size, np.maximum(tol, CLEAR * error / size)
+                if not np.isfinite(defects).all():
+                    bad = points[~np.isfinite(defects)][0]
+                    raise DomainError(
+                        f"the bracket {_written(word)} of {G.name} is not finite at x = {short(bad)}: restrict "
+                        "its domain=, or take a smaller order."
+                    )
+                k = int(np.argmax(defects / bound))
+                by_order[length] = max(by_order[length], float(defects.max()))
+                if defects[k] / bound[k] >= worst.share:
+                    worst = _Worst(float(defects[k]), float(bound[k]), word, points[k])
+    return worst, by_order, n_words, all_words
+
+
 def _words(d: int, length: int, rng: np.random.Generator) -> tuple[Iterator[tuple[int, ...]], bool]:
     """Return the left-normed words with j1 < j2, or a random choice of them, and whether these are all."""
     pairs = [(i, j) for i in range(d) for j in range(i + 1, d)]
@@ -134,18 +159,6 @@ def _written(word: tuple[int, ...]) -> str:
     for j in word[1:]:
         text = f"[{text}, ∇G_{j + 1}]"
     return text
-
-
-@dataclass(frozen=True)
-class _Worst:
-    defect: float
-    bound: float
-    word: tuple[int, ...]
-    point: np.ndarray
-
-    @property
-    def share(self) -> float:
-        return self.defect / self.bound
 
 
 class _Sizes:

@@ -416,6 +416,20 @@ def test_many_words_are_sampled_and_it_says_so(rng, monkeypatch):
     assert "a random choice" in check.message
 
 
+def test_brackets_that_are_not_finite_are_no_verdict():
+    """x^{3/2} has a gradient at 0, and no Hessian."""
+    G = Parametrization(
+        lambda x: anp.stack([x[..., 0] ** 1.5 + x[..., 1], x[..., 0] * x[..., 1]], axis=-1), 2, 2,
+        domain=lambda x: x[..., 0] >= 0,
+        jacobian=lambda x: np.stack(
+            [np.stack([1.5 * x[..., 0] ** 0.5, 0 * x[..., 0] + 1], -1), x[..., ::-1]], axis=-2
+        ),
+    )  # fmt: skip
+    with pytest.raises(DomainError, match="not finite"):
+        check_brackets_in_kernel(G, [0.0, 1.0], n_points=1)
+    assert not check_brackets_in_kernel(G, [1.0, 1.0], n_points=1).passed
+
+
 def test_one_field_has_no_brackets():
     check = check_brackets_in_kernel(Quadratic([np.eye(2)]), [1.0, 2.0])
     assert check.passed
