@@ -134,8 +134,8 @@ def _worst(
                 if not np.isfinite(defects).all():
                     bad = points[~np.isfinite(defects)][0]
                     raise DomainError(
-                        f"the bracket {_written(word)} of {G.name} is not finite at x = {short(bad)}: restrict "
-                        "its domain=, or take a smaller order."
+                        f"the bracket {_written(word)} of {G.name} is not finite at x = {short(bad)}: "
+                        "restrict its domain=, or take a smaller order."
                     )
                 k = int(np.argmax(defects / bound))
                 by_order[length] = max(by_order[length], float(defects.max()))
