@@ -12,7 +12,7 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.core import make_vjp
+from autograd.core import make_jvp, make_vjp
 from autograd.extend import vspace
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -65,3 +65,14 @@ def hessian(fun: Function) -> Function:
 def third(fun: Function) -> Function:
     """Return x [..., m] -> ∇³f(x) [..., m, m, m] for a batched scalar function."""
     return jacobian(hessian(fun), output_axes=2)
+
+
+def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return (x, v) -> the derivative of f at x along v, of the shape of f(x), by one forward sweep."""
+
+    def derivative_of_fun(x, v):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Output seems independent of input")
+            return make_jvp(fun, x)(v)[1]
+
+    return derivative_of_fun

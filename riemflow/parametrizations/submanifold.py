@@ -64,6 +64,10 @@ class Submanifold:
     def _project(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def _constraint(self, x: np.ndarray) -> Any:
+        """h(x) with M = {h = 0}, shape=[..., m], or None if no such h is known."""
+        return None
+
     # Public methods.
 
     def _points(self, x: Any) -> np.ndarray:
@@ -147,6 +151,9 @@ class _Sphere(Submanifold):
     def _defect(self, x):
         return np.abs(np.linalg.norm(x, axis=-1) - self.radius)
 
+    def _constraint(self, x):
+        return (x**2).sum(axis=-1, keepdims=True) - self.radius**2
+
     def _projector(self, x):
         normal = x / np.linalg.norm(x, axis=-1, keepdims=True)
         return np.eye(self.dim_in) - normal[..., :, None] * normal[..., None, :]
@@ -181,6 +188,9 @@ class _ConstraintSubmanifold(Submanifold):
             "it must be vectorised, [..., D] -> [..., m]; sum over axis=-1 and index with [..., i].",
         )  # fmt: skip
         return value
+
+    def _constraint(self, x):
+        return self._h(x)
 
     def _frame(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The pseudo-inverse of ∂h, shape=[..., D, m], and an orthonormal basis of its rows, zero-padded."""
