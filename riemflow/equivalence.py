@@ -297,8 +297,8 @@ def _unresolved(w: np.ndarray, dual: np.ndarray, rounding: _Rounding, tolerance:
     """Return a note for each quantity that is too small next to its rounding for the tolerance to be seen."""
     known = {"w": (w, rounding.w), "the change of ∇R": (dual, rounding.mu)}
     return [
-        f"{name} is {np.abs(values).max():.1e} at most and, by rounding, known to {error:.0e} only: a longer t "
-        "or another start would test it better"
+        f"{name} is {np.abs(values).max():.1e} at most and, by rounding, known to {error:.0e} only: a longer "
+        "t or another start shows more"
         for name, (values, error) in known.items()
         if error > tolerance * np.abs(values).max()
     ]
