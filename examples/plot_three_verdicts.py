@@ -48,7 +48,8 @@ for axes, (verdict, (G, x_init)) in zip(panels, cases.items(), strict=True):
         one, other = draw_schedules(axes, G, orders, x_init, 2.0)
     else:
         one, other = draw_witness(axes, G, witness, x_init)
-    gaps[verdict] = [np.linalg.norm(one.w[-1] - other.w[-1]), np.linalg.norm(one.x[-1] - other.x[-1])]
+    ends = {of: [flow.sol(flow.t[-1], of) for flow in (one, other)] for of in ("w", "x")}
+    gaps[verdict] = [np.linalg.norm(np.subtract(*pair)) for pair in ends.values()]
     in_w, in_x = (f"{gap:.1g}" for gap in gaps[verdict])
     axes.set_title(f"{verdict}: {G.name}\nthe ends are {in_w} apart in w, {in_x} in x")
 plt.show()
@@ -62,6 +63,6 @@ assert gaps["projectable"][0] < 1e-8 and gaps["projectable"][1] > 1e-2
 assert gaps["not-mirror"][0] > 1e-2
 
 # %%
-# w = UUᵀ obeys an equation of its own all the same: ``∂G∂Gᵀ`` is a function of w, and its inverse a Riemannian
-# metric, that of Bures and Wasserstein. It is just not the Hessian of any R.
+# w = UUᵀ obeys an equation of its own all the same: ``∂G∂Gᵀ`` is a function of w, and its inverse is a
+# Riemannian metric, that of Bures and Wasserstein. It is just not the Hessian of any R.
 print(found["not-mirror"].intrinsic)
