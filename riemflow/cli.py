@@ -1,16 +1,19 @@
-"""The command line: ``riemflow verify``, ``riemflow embed`` and ``riemflow list``.
+"""The command line: ``riemflow verify``, ``classify``, ``embed`` and ``list``.
 
-Exit status 0: passed; 1: a check failed; 2: bad input.
+Exit status 0: passed; 1: a check failed; 2: bad input, or code of the user's that does not run;
+130: interrupted.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import functools
 import inspect
 import json
 import runpy
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +23,8 @@ import typer
 
 import riemflow as rf
 from riemflow.autodiff import anp
+from riemflow.commuting.classify import Classification
+from riemflow.commuting.classify import classify as classify_parametrization
 from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
 
 app = typer.Typer(
@@ -30,7 +35,10 @@ app = typer.Typer(
 )
 
 At = Annotated[str | None, typer.Option(help="Start, as numbers separated by commas: w for an R, x for a G.")]
-Target = Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A LegendreFunction or Parametrization.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+
+# The modules of riemflow in which names such as NegativeEntropy(3) are looked up, and what they hold.
+CATALOGUES = {"legendre": rf.LegendreFunction, "parametrizations": rf.Parametrization}
 
 
 def main() -> None:
@@ -39,24 +47,36 @@ def main() -> None:
 
 
 def _reports_errors(command: Callable) -> Callable:
-    """Turn riemflow's errors into one line on standard error and an exit status."""
+    """Turn errors into one line on standard error and an exit status."""
 
     @functools.wraps(command)
     def guarded(*args, **kwargs):
         try:
             return command(*args, **kwargs)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt as error:
+            status, line, cause = 130, "interrupted", error
         except ConvergenceError as error:
-            typer.echo(f"failed: {_one_line(error)}", err=True)
-            raise typer.Exit(1) from error
+            status, line, cause = 1, f"failed: {error}", error
         except (RiemflowError, OSError) as error:
-            typer.echo(f"error: {_one_line(error)}", err=True)
-            raise typer.Exit(2) from error
+            status, line, cause = 2, f"error: {error}", error
+        except (Exception, SystemExit) as error:
+            if not kwargs.get("target"):  # nothing of the user's has run: the fault is riemflow's
+                raise
+            status, line, cause = 2, f"error: {_raised(error, kwargs['target'])}", error
+        typer.echo(" ".join(line.split()), err=True)
+        raise typer.Exit(status) from cause
 
     return guarded
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _raised(error: BaseException, target: str) -> str:
+    """Name an error that is none of riemflow's, and the line of the user's file it came from, if any."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == target.rpartition(":")[0]]
+    where = (own or frames)[-1]
+    return f"{target} raised {type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
 
 
 @app.command()
@@ -64,7 +84,10 @@ def _one_line(error: Exception) -> str:
 def verify(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE.py:NAME]", help="Your R or G; built-in cases if left out."),
+        typer.Argument(
+            metavar="[FILE.py:NAME]",
+            help="Your R or G, or one of the catalogue, as 'Hadamard(2)'; built-in cases if left out.",
+        ),
     ] = None,
     at: At = None,
     data: Annotated[
@@ -73,7 +96,7 @@ def verify(
     ] = None,
     end_time: Annotated[float, typer.Option("--time", help="End time of the flows.")] = 5.0,
     rtol: Annotated[float, typer.Option(help="Flows must agree to ten times this.")] = 1e-8,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    json_out: Json = None,
 ) -> None:
     """Verify that gradient flow and mirror flow are the same flow.
 
@@ -81,6 +104,7 @@ def verify(
     (build its R, compare flows). Without a target: built-in cases in both directions, with a
     negative control that must be refused.
     """
+    _require_writable(json_out)
     if target is None:
         if at is not None or data is not None:
             raise DomainError("--at and --data need a target FILE.py:NAME.")
@@ -89,23 +113,59 @@ def verify(
         report = _verify_object(_load(target), at, data, end_time, rtol)
         typer.echo(str(report))
         reports, passed = [report.to_dict()], report.passed
-    if json_out is not None:
-        json_out.write_text(json.dumps({"passed": passed, "reports": reports}, indent=2) + "\n")
+    _write(json_out, {"passed": passed, "reports": reports})
     raise typer.Exit(0 if passed else 1)
 
 
 @app.command()
 @_reports_errors
+def classify(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:G",
+            help="A Parametrization, or one of the catalogue, as 'HadamardDifference(2)'.",
+        ),
+    ],
+    at: Annotated[str, typer.Option(help="Start x, as numbers separated by commas.")],
+    reach: Annotated[float, typer.Option(help="How far to look, in natural lengths of G.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the random paths.")] = 0,
+    json_out: Json = None,
+) -> None:
+    """Tell whether gradient flow through G is mirror flow on w = G(x), numerically.
+
+    Exit status 0: commuting or projectable, so it is; 1: not-mirror or undecided.
+    """
+    _require_writable(json_out)
+    G = _load(target, "parametrizations")
+    if not isinstance(G, rf.Parametrization):
+        raise DomainError(f"{target} is a {type(G).__name__}, but classify needs a Parametrization.")
+    found = classify_parametrization(G, _numbers("--at", at), reach=reach, seed=seed)
+    typer.echo(str(found))
+    _write(json_out, {"subject": G.name, "seed": seed, **_figures(found)})
+    raise typer.Exit(0 if found.verdict in ("commuting", "projectable") else 1)
+
+
+@app.command()
+@_reports_errors
 def embed(
-    target: Target,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:R", help="A LegendreFunction, or one of the catalogue, as 'SimplexEntropy(2)'."
+        ),
+    ],
     lower: Annotated[str | None, typer.Option(help="Lower corner of a box, comma-separated.")] = None,
     upper: Annotated[str | None, typer.Option(help="Upper corner of the box.")] = None,
     dimension: Annotated[int | None, typer.Option(help="Ambient dimension D.")] = None,
     tol: Annotated[float, typer.Option(help="Metric defect to aim for.")] = 1e-10,
     seed: Annotated[int, typer.Option(help="Seed of the solver's start.")] = 0,
 ) -> None:
-    """Embed (int dom R, ∇²R) isometrically and print the dimension and the metric defect."""
-    R = _load(target)
+    """Embed (int dom R, ∇²R) isometrically and print the dimension and the metric defect.
+
+    Exit status 0: the defect is within the tolerance; 1: it is not.
+    """
+    R = _load(target, "legendre")
     if not isinstance(R, rf.LegendreFunction):
         raise DomainError(f"{target} is a {type(R).__name__}, but embed needs a LegendreFunction.")
     if (lower is None) != (upper is None):
@@ -113,8 +173,7 @@ def embed(
     region = None if lower is None else rf.Box(_numbers("--lower", lower), _numbers("--upper", upper))
     F = rf.embed(R, region, ambient_dim=dimension, tol=tol, seed=seed, progress=True)
     typer.echo(repr(F))
-    if F.certificate is not None:
-        typer.echo(str(F.certificate))
+    raise typer.Exit(0 if F.certificate.passed else 1)
 
 
 @app.command("list")
@@ -134,22 +193,63 @@ def list_catalogue() -> None:
                 typer.echo(f"  {name}({arguments})  {summary}")
 
 
-def _load(target: str) -> Any:
-    """Return the object NAME that the Python file FILE.py defines."""
+def _load(target: str, *catalogues: str) -> Any:
+    """Return the object that FILE.py:NAME or a name of the catalogue with its arguments stands for."""
     path, colon, name = target.rpartition(":")
-    if not colon or not path.endswith(".py"):
-        raise DomainError(f"{target!r} does not name an object: write FILE.py:NAME.")
+    if colon and path.endswith(".py"):
+        return _from_file(path, name)
+    if target.endswith(")"):
+        return _from_catalogue(target, catalogues or tuple(CATALOGUES))
+    raise DomainError(
+        f"{target!r} does not name an object: write FILE.py:NAME, or a name of the catalogue with its "
+        "arguments, such as 'NegativeEntropy(3)' (riemflow list shows them)."
+    )
+
+
+def _from_file(path: str, name: str) -> Any:
+    """Return the object NAME that the Python file FILE.py defines."""
     if not Path(path).is_file():
         raise DomainError(f"{path} is not a file.")
     try:
         names = runpy.run_path(path)
     except RiemflowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DomainError(f"{path} does not run: {type(error).__name__}: {error}") from error
     if name not in names:
         raise DomainError(f"{path} defines no {name!r}; check the name after the colon.")
     return names[name]
+
+
+def _from_catalogue(target: str, catalogues: tuple[str, ...]) -> Any:
+    """Return CLASS(ARGUMENTS) of the catalogue. Arguments are literals; nothing is evaluated."""
+    try:
+        call = ast.parse(target.strip(), mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise ValueError("it is not of the form CLASS(ARGUMENTS)")
+        prefix, _, name = ast.unparse(call.func).rpartition(".")
+        arguments = [ast.literal_eval(argument) for argument in call.args]
+        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise DomainError(f"{target!r} does not name an object of the catalogue: {error}.") from error
+    found = []
+    for catalogue in [prefix] if prefix in catalogues else catalogues if not prefix else ():
+        module, kind = getattr(rf, catalogue), CATALOGUES[catalogue]
+        item = getattr(module, name) if name in module.__all__ else None
+        if inspect.isclass(item) and issubclass(item, kind) and item is not kind:
+            found.append((catalogue, item))
+    if not found:
+        places = " or ".join(f"riemflow.{catalogue}" for catalogue in catalogues)
+        raise DomainError(
+            f"There is no {ast.unparse(call.func)!r} in {places}: riemflow list shows the names."
+        )
+    if len(found) > 1:
+        either = " or ".join(f"{catalogue}.{name}(…)" for catalogue, _ in found)
+        raise DomainError(f"{name!r} is the name of two objects: write {either}.")
+    try:
+        return found[0][1](*arguments, **options)
+    except TypeError as error:
+        raise DomainError(f"{target}: {error}.") from error
 
 
 def _numbers(name: str, text: str) -> np.ndarray:
@@ -159,11 +259,64 @@ def _numbers(name: str, text: str) -> np.ndarray:
         raise DomainError(f"{name} is {text!r}, but must be numbers separated by commas.") from error
 
 
+def _require_writable(path: Path | None) -> None:
+    """Raise an `OSError` now, rather than after the work, if the file cannot be written."""
+    if path is None:
+        return
+    existed = path.exists()
+    with path.open("a"):
+        pass
+    if not existed:
+        path.unlink()
+
+
+def _write(path: Path | None, figures: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(_plain(figures), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Return plain Python values; JSON knows neither NaN nor infinity, which become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _figures(found: Classification) -> dict[str, Any]:
+    """Return a classification's figures by name, the witness with the slopes c of its linear losses."""
+    names = ("verdict", "reason", "regular", "intrinsic", "orbit_dim", "n_conserved", "defect", "noise")
+    figures = {
+        name: getattr(found, name) for name in (*names, "point", "x_init", "reach", "region", "n_points")
+    }
+    figures["defects"] = {
+        name: {"value": defect.value, "noise": defect.noise} for name, defect in found.defects.items()
+    }
+    witness = found.witness
+    figures["witness"] = witness and {
+        "gap": witness.gap,
+        "error": witness.error,
+        "t_end": witness.t_end,
+        "w": witness.w,
+        "slopes": [[loss.gradient(witness.w[0]) for loss in pieces.losses] for pieces in witness.losses],
+    }
+    return figures
+
+
 def _read_table(path: Path, dim: int) -> rf.losses.LeastSquares:
-    """Read features and target from a CSV file into a least-squares loss."""
-    with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if rows and not _is_number(rows[0][0]):
+    """Read features and target from a CSV file into a least-squares loss.
+
+    The first row is a header only if none of its cells is a number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DomainError(f"{path} is not a CSV file in UTF-8 ({error}): save it as one.") from error
+    if rows and not any(map(_is_number, rows[0])):
         rows = rows[1:]
     if not rows:
         raise DomainError(f"{path} holds no rows of numbers.")

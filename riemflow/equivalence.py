@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 N_TIMES = 41  # output times at which flows are compared
 N_REGION = 2000  # points of the region at which the isometry defect is sampled
+ULPS = 4.0 * np.finfo(float).eps  # relative accuracy with which F, G and ∇R are taken to be evaluated
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,11 @@ def verify_forward(
     Raises
     ------
     DomainError, ShapeError
-        For input outside its domain, or ∂G singular at x_init.
+        For input outside its domain, a G that is no Parametrization, or ∂G singular at x_init.
     ConvergenceError
         If a flow fails or leaves the domain before t.
     """
+    _require(Parametrization, "verify_forward", G)
     loss = as_loss(loss, G.dim)
     times, rtol = _times(t), as_number("rtol", rtol, above=0.0, below=1e-2)
     x_init = as_points("x_init", x_init, G.dim_in)
@@ -141,18 +143,20 @@ def verify_forward(
     flows["primal"] = mirror_flow(R, loss, w_init, times, formulation="primal", **fine)
     flows["Riemannian"] = riemannian_gradient_flow(HessianManifold(R), loss, w_init, times, **fine)
 
-    deviations = _flow_deviations(flows, "parameters")
     w = flows["parameters"].w
-    mu = R.gradient(w)
-    deviations["∇R(w(t)) against -∫∇L dt"] = _relative(mu, flows["dual"].mu)
-    deviations["∇R*(∇R(w)) against w"] = _relative(R.conjugate.gradient(mu), w)
+    mu, hessian = R.gradient(w), R.hessian(w)
+    rounding = _rounding(G, flows["parameters"].x, w, mu, hessian)
+    deviations = _flow_deviations(flows, "parameters", rounding.w)
+    deviations["∇R(w(t)) against -∫∇L dt"] = _relative(mu, flows["dual"].mu, rounding.mu)
+    deviations["∇R*(∇R(w)) against w"] = _relative(R.conjugate.gradient(mu), w, rounding.w)
     cometric = G.cometric(flows["parameters"].x)
-    product = R.hessian(w) @ cometric - np.eye(G.dim)
+    product = hessian @ cometric - np.eye(G.dim)
     deviations["∇²R ∂G∂Gᵀ against I"] = float(np.abs(product).max())
     commuting = check_commuting(G, x_init)
-    notes = (commuting.message, f"flows compared at {len(times)} times in [0, {times[-1]:g}]")
+    notes = [commuting.message, f"flows compared at {len(times)} times in [0, {times[-1]:g}]"]
+    notes += _unresolved(w, mu, rounding, tolerance)
     return EquivalenceReport(
-        "forward", G.name, deviations, tolerance, notes, flows, legendre=R, parametrization=G
+        "forward", G.name, deviations, tolerance, tuple(notes), flows, legendre=R, parametrization=G
     )
 
 
@@ -183,10 +187,12 @@ def verify_reverse(
     Raises
     ------
     DomainError, ShapeError
-        For input outside its domain, a region not inside dom R, or an R that is not convex there.
+        For input outside its domain, an R that is no LegendreFunction or not convex on the trajectory,
+        or a region not inside dom R.
     ConvergenceError
         If a flow fails or leaves the region before t, or the embedding does not converge.
     """
+    _require(LegendreFunction, "verify_reverse", R)
     loss = as_loss(loss, R.dim)
     times, rtol = _times(t), as_number("rtol", rtol, above=0.0, below=1e-2)
     w_init = as_points("w_init", w_init, R.dim)
@@ -200,15 +206,18 @@ def verify_reverse(
     flows["primal"] = mirror_flow(R, loss, w_init, times, formulation="primal", **fine)
     flows["Riemannian"] = riemannian_gradient_flow(HessianManifold(R), loss, w_init, times, **fine)
 
-    deviations = _flow_deviations(flows, "dual")
     through = flows["parameters"]
+    mu = R.gradient(trajectory)
+    rounding = _rounding(G, F(trajectory), trajectory, mu, R.hessian(trajectory))
+    deviations = _flow_deviations(flows, "dual", rounding.w)
     deviations["drift off M"] = _relative(through.x, F(through.w))
     deviations["isometry on the trajectory"] = float(F.metric_defect(trajectory).max())
     deviations["Lie bracket on M"] = float(np.max(bracket_defect(F, trajectory)))
     R_hat = legendre_from_parametrization(G, F(w_init), check=False)
-    dual = R.gradient(trajectory) - R.gradient(w_init)
-    deviations["∇R̂ against ∇R, round trip"] = _relative(R_hat.gradient(trajectory), dual)
+    dual = mu - R.gradient(w_init)
+    deviations["∇R̂ against ∇R, round trip"] = _relative(R_hat.gradient(trajectory), dual, rounding.mu)
     notes = [f"{F!r}", f"flows compared at {len(times)} times in [0, {times[-1]:g}]"]
+    notes += _unresolved(trajectory, dual, rounding, 10 * rtol)
     if F.region is not None:
         points = F.region.sample(N_REGION, np.random.default_rng(0))
         deviations["isometry on the region"] = float(F.metric_defect(points).max())
@@ -255,15 +264,58 @@ def _times(t: Any) -> np.ndarray:
     return np.linspace(0.0, as_number("t", t, above=0.0), N_TIMES)
 
 
-def _relative(a: np.ndarray | None, b: np.ndarray | None) -> float:
-    """Largest difference over the largest entry of b: one number for two trajectories."""
+@dataclass(frozen=True)
+class _Rounding:
+    """How far rounding alone moves a difference of two weights, and of two dual points, on a trajectory."""
+
+    w: float
+    mu: float
+
+
+def _rounding(
+    G: Parametrization, x: np.ndarray, w: np.ndarray, mu: np.ndarray, hessian: np.ndarray
+) -> _Rounding:
+    """Bound the rounding of w = G(x) and μ = ∇R(w) to first order, each at both ends of a difference.
+
+    x is rounded by ε|x|, hence w by ε(|w| + |∂G||x|) and μ by ε|μ| + |∇²R| times that. Where the flow
+    is so short that μ hardly changes, or w is a small difference of large numbers, no more is known.
+    """
+    sizes = np.abs(w) + np.einsum("nij,nj->ni", np.abs(G.jacobian(x)), np.abs(x))
+    dual_sizes = np.abs(mu) + np.einsum("nij,nj->ni", np.abs(hessian), sizes)
+    bounds = [2 * ULPS * float(size.max()) for size in (sizes, dual_sizes)]
+    return _Rounding(*(bound if np.isfinite(bound) else 0.0 for bound in bounds))  # no excuse for overflow
+
+
+def _relative(a: np.ndarray | None, b: np.ndarray | None, rounding: float = 0.0) -> float:
+    """Largest difference beyond rounding, over the largest entry of b: one number for two trajectories."""
     a, b = np.asarray(a), np.asarray(b)
-    return float(np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(float).tiny))
+    beyond = np.maximum(np.abs(a - b) - rounding, 0.0)
+    return float(beyond.max() / max(np.abs(b).max(), np.finfo(float).tiny))
 
 
-def _flow_deviations(flows: Mapping[str, Flow], reference: str) -> dict[str, float]:
+def _unresolved(w: np.ndarray, dual: np.ndarray, rounding: _Rounding, tolerance: float) -> list[str]:
+    """Return a note for each quantity that is too small next to its rounding for the tolerance to be seen."""
+    known = {"w": (w, rounding.w), "the change of ∇R": (dual, rounding.mu)}
+    return [
+        f"{name} is {np.abs(values).max():.1e} at most and, by rounding, known to {error:.0e} only: a longer "
+        "t or another start shows more"
+        for name, (values, error) in known.items()
+        if error > tolerance * np.abs(values).max()
+    ]
+
+
+def _require(kind: type, function: str, given: Any) -> None:
+    """Raise a `DomainError` unless `given` is of this kind; the usual slip is to swap R and G."""
+    if not isinstance(given, kind):
+        other = {"verify_forward": "verify_reverse", "verify_reverse": "verify_forward"}[function]
+        swapped = isinstance(given, LegendreFunction | Parametrization)
+        remedy = f"use {other} for it" if swapped else f"wrap a function as {kind.__name__}(…)"
+        raise DomainError(f"{function} needs a {kind.__name__}, but got a {type(given).__name__}: {remedy}.")
+
+
+def _flow_deviations(flows: Mapping[str, Flow], reference: str, rounding: float) -> dict[str, float]:
     return {
-        f"w(t): {name} against {reference}": _relative(flow.w, flows[reference].w)
+        f"w(t): {name} against {reference}": _relative(flow.w, flows[reference].w, rounding)
         for name, flow in flows.items()
         if name != reference
     }

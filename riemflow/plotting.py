@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from riemflow.embedding import Ball, Box, IsometricEmbedding
-from riemflow.errors import RiemflowError, ShapeError
+from riemflow.errors import DomainError, RiemflowError, ShapeError
+from riemflow.flows import gradient_flow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
 
+    from riemflow.commuting.witness import Witness
     from riemflow.equivalence import EquivalenceReport
     from riemflow.flows import Flow
+    from riemflow.losses import Piecewise
+    from riemflow.parametrizations.parametrization import Parametrization
 
 GRID = 60  # points a side of the drawn surface
 
@@ -86,6 +92,55 @@ def draw_surface(axes, F: IsometricEmbedding, flow: Flow | None = None) -> None:
         f"F(K) in R^{F.ambient_dim}, {100 * shown:.0f} % of its variance\n"
         f"log10 defect {low:.0f} to {high:.0f}"
     )
+
+
+def draw_schedules(
+    axes, G: Parametrization, losses: Sequence[Piecewise], x_init: Any, t_end: float
+) -> list[Flow]:
+    """Draw the first two weights under gradient flow from x_init, a path for each schedule of losses.
+
+    The start is a square, the ends are dots. Returns the flows.
+    """
+    if G.dim < 2:
+        raise ShapeError(f"Paths are drawn in a plane, but {G.name} has d = {G.dim}: it needs d ≥ 2.")
+    flows = [gradient_flow(G, loss, x_init, float(t_end), rtol=1e-10) for loss in losses]
+    for k, flow in enumerate(flows):
+        path = flow.sol(np.linspace(0.0, t_end, 401))
+        # Paths retraced, or shared with another schedule, stay visible: later ones are thinner.
+        axes.plot(*path[:, :2].T, color=f"C{k}", linewidth=max(4.5 - 2 * k, 1.0), alpha=0.8)
+        axes.plot(*flow.w[-1, :2], "o", color=f"C{k}", markersize=max(11 - 4 * k, 4))
+    axes.plot(*flows[0].w[0, :2], "ks", markersize=5)
+    axes.set(xlabel="w₁", ylabel="w₂")
+    return flows
+
+
+def draw_witness(axes, G: Parametrization, witness: Witness, x_init: Any) -> list[Flow]:
+    """Draw the two schedules of a `Witness`: equal ∫∇L dt from x_init, and ends that differ.
+
+    The flows are computed afresh, and must end where the witness says. Only the first two weights are
+    drawn; the gap in the title is that of all.
+
+    Returns
+    -------
+    list of Flow
+
+    Raises
+    ------
+    DomainError
+        If the flows end elsewhere: the witness belongs to another x_init, or another G.
+    ShapeError
+        If d = 1.
+    """
+    flows = draw_schedules(axes, G, witness.losses, x_init, witness.t_end)
+    ends = np.array([flow.w[-1] for flow in flows])
+    off = np.abs(ends - witness.w).max() / np.abs(ends - flows[0].w[0]).max()
+    if not off <= 1e-6:
+        raise DomainError(
+            f"From x_init the schedules of the witness end {off:.1e} away from where it says, relative to "
+            "how far they go: pass the G and the x_init that it was found with."
+        )
+    axes.set_title(f"equal ∫∇L dt, w {witness.gap:.2g} apart (error {witness.error:.0e})")
+    return flows
 
 
 def _grid(F: IsometricEmbedding, flow: Flow | None) -> np.ndarray:

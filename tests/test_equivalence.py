@@ -1,10 +1,13 @@
 """Both directions end to end, with negative controls."""
 
+from fractions import Fraction
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 import riemflow as rf
+from riemflow import equivalence
 from riemflow.equivalence import EquivalenceReport
 
 Z = np.array([[1.0, 2.0, -1.0]])
@@ -118,6 +121,107 @@ def test_bad_input_is_refused():
         rf.verify_forward(
             rf.Parametrization(lambda x: x**2, 2, 2), loss, [0.0, 1.0], 1.0
         )  # ∂G is singular where an x is zero
+
+
+def test_swapped_or_other_objects_are_refused():
+    R, G, loss = rf.legendre.NegativeEntropy(2), rf.parametrizations.Hadamard(2), rf.losses.Linear([1.0, 1.0])
+    with pytest.raises(rf.DomainError, match="a NegativeEntropy: use verify_reverse"):
+        rf.verify_forward(R, loss, [1.0, 1.0], 1.0)
+    with pytest.raises(rf.DomainError, match="a Hadamard: use verify_forward"):
+        rf.verify_reverse(G, loss, [1.0, 1.0], 1.0)
+    for other in (coupled, 3, None):
+        with pytest.raises(rf.DomainError, match=r"needs a Parametrization.*Parametrization\("):
+            rf.verify_forward(other, loss, [1.0, 1.0], 1.0)
+        with pytest.raises(rf.DomainError, match=r"needs a LegendreFunction.*LegendreFunction\("):
+            rf.verify_reverse(other, loss, [1.0, 1.0], 1.0)
+
+
+# w = u² - v² vanishes at its start but for rounding, BurgEntropy's ∇R is a thousand times its change.
+SHORT = [
+    (rf.verify_reverse, rf.legendre.NegativeEntropy(2), [0.3, 5.0]),
+    (rf.verify_reverse, rf.legendre.BurgEntropy(2), [1e-3, 50.0]),
+    (rf.verify_reverse, rf.legendre.LogSumExp(2), [0.1, 1.0]),
+    (rf.verify_reverse, rf.LegendreFunction(coupled, 2), [0.1, -0.3]),
+    (rf.verify_forward, rf.parametrizations.HadamardDifference(2), [1.0, 1.0, 1.0, 1.0]),
+    (rf.verify_forward, rf.parametrizations.Exponential(2), [0.0, 2.0]),
+    (rf.verify_forward, rf.parametrizations.ScrewQuotient(), [1.0, 0.5, 0.3]),
+]
+
+
+@pytest.mark.parametrize("t", [1e-15, 1e-12, 1e-9])
+@pytest.mark.parametrize(("verify", "subject", "start"), SHORT, ids=[case[1].name for case in SHORT])
+def test_rounding_alone_fails_no_flow_however_short(verify, subject, start, t):
+    report = verify(subject, rf.losses.LeastSquares([[1.0, 2.0]], [0.3]), start, t)
+    assert report.passed, str(report)
+    assert ("by rounding" in str(report)) or t > 1e-12
+
+
+@pytest.mark.parametrize(
+    ("verify", "subject", "name"),
+    [
+        (rf.verify_reverse, rf.legendre.NegativeEntropy(2), "∇R̂ against ∇R, round trip"),
+        (rf.verify_forward, rf.parametrizations.Hadamard(2), "∇R(w(t)) against -∫∇L dt"),
+    ],
+    ids=["reverse", "forward"],
+)
+@pytest.mark.parametrize("t", [1e-6, 1e-3])
+def test_rounding_excuses_no_wrong_legendre_function(verify, subject, name, t, monkeypatch):
+    """R̂ made 0.1 % too large, on flows nearly too short to tell."""
+    loss, start = rf.losses.LeastSquares([[1.0, 2.0]], [0.3]), [0.5, 0.8]
+    assert verify(subject, loss, start, t).passed
+    built = equivalence.legendre_from_parametrization
+    monkeypatch.setattr(
+        equivalence, "legendre_from_parametrization", lambda *args, **options: 1.001 * built(*args, **options)
+    )
+    report = verify(subject, loss, start, t)
+    assert report.deviations[name] == pytest.approx(1e-3, rel=0.01)
+    assert not report.passed, str(report)
+
+
+def test_the_bound_on_rounding_holds_and_is_no_larger_than_it_must_be():
+    """Against w = u² - v² in rational arithmetic."""
+    rng = np.random.default_rng(0)
+    G = rf.parametrizations.HadamardDifference(1)
+    x = rng.uniform(0.5, 2.0, (400, 2))
+    exact = np.array(
+        [
+            float(Fraction(u) ** 2 - Fraction(v) ** 2 - Fraction(float(w)))
+            for (u, v), (w,) in zip(x, G(x), strict=True)
+        ]
+    )
+    mu, hessian = np.zeros((400, 1)), np.zeros((400, 1, 1))
+    bound = equivalence._rounding(G, x, G(x), mu, hessian).w
+    assert np.abs(exact).max() <= bound <= 100 * np.abs(exact).max()
+
+
+def test_rounding_excuses_neither_nan_nor_infinity():
+    a = np.array([1.0, np.nan])
+    assert np.isnan(equivalence._relative(a, np.ones(2), rounding=10.0))
+    assert equivalence._relative(np.array([np.inf, 1.0]), np.ones(2), rounding=10.0) == np.inf
+    G, one = rf.parametrizations.Identity(1), np.ones((1, 1))
+    assert equivalence._rounding(G, one, one, one, np.full((1, 1, 1), np.inf)).mu == 0.0
+
+
+@pytest.mark.parametrize("calls", [1, 40, 200])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_an_interrupt_ends_the_verification(direction, calls):
+    """Ctrl-C at any call of the loss, whichever flow makes it, comes through."""
+    seen = 0
+
+    def gradient(w):
+        nonlocal seen
+        seen += 1
+        if seen == calls:
+            raise KeyboardInterrupt
+        return w - 0.3
+
+    loss = rf.losses.Loss(lambda w: 0.5 * ((w - 0.3) ** 2).sum(axis=-1), 2, gradient)
+    with pytest.raises(KeyboardInterrupt):
+        if direction == "forward":
+            rf.verify_forward(rf.parametrizations.Hadamard(2), loss, [0.5, 0.8], 1.0)
+        else:
+            rf.verify_reverse(rf.legendre.NegativeEntropy(2), loss, [0.5, 0.8], 1.0)
+    assert seen == calls  # and nothing went on
 
 
 def test_the_report_as_text_dictionary_and_picture():
