@@ -66,8 +66,8 @@ def quadratic_legendre(G: Quadratic, x_init: Any, *, tol: float = 1e-10) -> Quad
     regular = check_regular(G, x)
     if not regular.passed:
         raise DomainError(
-            f"The vectors A_i x_init are linearly dependent at x_init = {short(x)}: their matrix has smallest "
-            f"singular value {regular.details['smallest_singular_value']:.3g}, largest "
+            f"The vectors A_i x_init are linearly dependent at x_init = {short(x)}: their matrix has the "
+            f"smallest singular value {regular.details['smallest_singular_value']:.3g}, largest "
             f"{regular.details['largest_singular_value']:.3g}; start from another point."
         )
     joint = diagonalise(G.matrices)
@@ -126,7 +126,8 @@ class _Growth(LegendreFunction):
             bad = mu.reshape(-1, self.dim)[~inside.reshape(-1)][0]
             raise DomainError(
                 f"mu = {short(bad)} makes {self.name} overflow: it grows like e to the power "
-                f"{self._log_weights(bad).max():.4g}, and {LARGEST:g} is the most for float64; move mu towards 0."
+                f"{self._log_weights(bad).max():.4g}, and {LARGEST:g} is the most for float64; move mu "
+                "towards 0."
             )
         return mu
 
