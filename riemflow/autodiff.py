@@ -123,6 +123,8 @@ def check_derivative(
         slopes, noise = zip(*(_slope(fun, points, h * v, belongs, h) for h in STEPS), strict=True)
         slopes, noise = np.stack(slopes), np.stack(noise)
         doubt = np.abs(np.diff(slopes, axis=0)) + noise[:-1]
+        # A difference of exactly 0 beside others that are not has fallen below the values' last digit.
+        doubt[(slopes[:-1] == 0) & (slopes != 0).any(axis=0)] = np.inf
         best = np.argmin(np.where(np.isnan(doubt), np.inf, doubt), axis=0)[None]
         slope, doubt = (np.take_along_axis(a, best, axis=0)[0] for a in (slopes[:-1], doubt))
         gap, size = np.abs(given - slope), np.maximum(np.abs(given), np.abs(slope))

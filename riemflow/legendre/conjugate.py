@@ -220,21 +220,26 @@ def _encloses(R: LegendreFunction, local: _Local, w: np.ndarray, residual: np.nd
         t = np.maximum(t, 8 * np.abs(along[..., 0]))
     held = np.zeros(len(w), int)
     rows = np.flatnonzero(values[..., 0] > 64 * EPS * d)
-    for _ in range(2 if residual is None else 10):
+    for trial in range(2 if residual is None else 80):
         if len(rows) == 0:
             break
-        holds = _model_holds(R, local[rows], w[rows], axes[rows], t[rows])
+        holds, within = _model_holds(R, local[rows], w[rows], axes[rows], t[rows])
         held[rows] = np.where(holds, held[rows] + 1, 0)
-        rows, t = rows[held[rows] < 2], 64 * t
+        rows = rows[within & (held[rows] < 2)]
+        # Rounding that μ, w and ∇²R do not show may be any number of decades larger.
+        t = (64.0 if trial == 0 else 1e4) * t
         if residual is None:
             rows = rows[held[rows] == 1]
     return held == 2
 
 
 def _model_holds(R: LegendreFunction, local: _Local, w: np.ndarray, axes: np.ndarray, t: np.ndarray):
-    """Tell whether ``(∇R(w ± t_k u_k) - μ)·(±u_k)`` is in [t_k/2, 2 t_k] for all k: bool, shape=[N]."""
+    """Tell whether ``(∇R(w ± t_k u_k) - μ)·(±u_k)`` is in [t_k/2, 2 t_k] for all k: bool, shape=[N].
+
+    The second result tells whether all w ± t_k u_k are in dom R.
+    """
     n, d = w.shape
-    holds = np.ones(n, bool)
+    holds, within = np.ones(n, bool), np.ones(n, bool)
     width = max(1, ENTRIES // (2 * n * d))
     for first in range(0, d, width):
         u, size = np.swapaxes(axes[..., first : first + width], -1, -2), t[:, first : first + width]
@@ -242,11 +247,12 @@ def _model_holds(R: LegendreFunction, local: _Local, w: np.ndarray, axes: np.nda
         for sign in (1.0, -1.0):
             points = w[:, None] + sign * shift
             inside = R._belongs(points)
+            within &= inside.all(axis=-1)
             slopes = np.full(points.shape, np.nan)
             slopes[inside] = R._gradient(points[inside])
             outward = sign * (u * local.scale[:, None] * (slopes - local.mu[:, None])).sum(axis=-1)
             holds &= ((outward >= 0.5 * size) & (outward <= 2.0 * size)).all(axis=-1)
-    return holds
+    return holds, within
 
 
 def _line_search(R: LegendreFunction, w: np.ndarray, local: _Local, gradient: np.ndarray, step: np.ndarray):

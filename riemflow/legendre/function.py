@@ -198,7 +198,10 @@ class LegendreFunction:
             raise DomainError(
                 f"∇²{self.name} is not finite at w = {short(bad)}: R must be C² inside its domain."
             )
-        least = np.linalg.eigvalsh(hessian)[..., 0]
+        # A unit diagonal first, or units of w that differ by orders would hide the smallest eigenvalue.
+        diagonal = np.diagonal(hessian, axis1=-2, axis2=-1)
+        scale = 1.0 / np.sqrt(np.where((diagonal > 0).all(axis=-1, keepdims=True), diagonal, 1.0))
+        least = np.linalg.eigvalsh(scale[..., :, None] * hessian * scale[..., None, :])[..., 0]
         if (least <= 0).any():
             k = int(np.argmin(least))
             raise DomainError(
@@ -281,7 +284,7 @@ class LegendreFunction:
         if cancels.any():
             near, error = _bregman_integral(self, w[cancels], w0[cancels])
             # Of two results the more accurate; a difference below 0 is one lost in its rounding.
-            better = ~(error > rounding[cancels])
+            better = error <= rounding[cancels]
             divergence[cancels] = np.where(better, near, np.maximum(divergence[cancels], 0.0))
         return divergence if divergence.ndim else divergence[()]
 
