@@ -237,7 +237,7 @@ class HyperbolicEntropy(Separable):
 
     def _flat_inverse(self, z):
         scaled = 2.0 * z / np.sqrt(self._width)
-        far = 0.25 * scaled * scaled > FAR
+        far = np.abs(scaled) > 2.0 * np.sqrt(FAR)
         size = np.minimum(np.abs(z), np.sqrt(HUGE))
         near = self._width * _quarter_integral_inverse(np.where(far, 0.0, scaled))
         return np.where(far, np.copysign(size * size, z), near)

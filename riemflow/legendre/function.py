@@ -201,8 +201,10 @@ class LegendreFunction:
         # A unit diagonal first, or units of w that differ by orders would hide the smallest eigenvalue.
         diagonal = np.diagonal(hessian, axis1=-2, axis2=-1)
         scale = 1.0 / np.sqrt(np.where((diagonal > 0).all(axis=-1, keepdims=True), diagonal, 1.0))
-        least = np.linalg.eigvalsh(scale[..., :, None] * hessian * scale[..., None, :])[..., 0]
-        if (least <= 0).any():
+        with np.errstate(all="ignore"):
+            scaled = np.nan_to_num(scale[..., :, None] * hessian * scale[..., None, :])
+            least = np.linalg.eigvalsh(scaled)[..., 0]
+        if not (least > 0).all():
             k = int(np.argmin(least))
             raise DomainError(
                 f"{self.name} is not strictly convex: at w = {short(w[k])} the smallest eigenvalue of its "
