@@ -1,5 +1,7 @@
 """The only door to autograd: derivatives of functions that a user wrote without giving them.
 
+Those that he does give are compared with differences once.
+
 Functions are batched: they map arrays of shape [..., m] to [...] or [..., k, ...], each batch
 row independently, and so do their derivatives. A derivative can be differentiated again.
 """
@@ -15,7 +17,14 @@ import numpy as np
 from autograd.core import make_jvp, make_vjp
 from autograd.extend import vspace
 
+from riemflow.errors import DomainError
+from riemflow.validation import short
+
 Function = Callable[[np.ndarray], np.ndarray]
+
+EPS = np.finfo(np.float64).eps
+STEPS = 10.0 ** -np.arange(2.0, 13.0, 2.0)  # relative to each coordinate
+AGREEMENT = 1e-4  # relative; differences are better by orders where the step suits
 
 
 def _vjp(fun: Function, x: np.ndarray) -> tuple[Callable, Any]:
@@ -67,6 +76,7 @@ def third(fun: Function) -> Function:
     return jacobian(hessian(fun), output_axes=2)
 
 
+<<<<<<< HEAD
 def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return (x, v) -> the derivative of f at x along v, of the shape of f(x), by one forward sweep."""
 
@@ -76,3 +86,77 @@ def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
             return make_jvp(fun, x)(v)[1]
 
     return derivative_of_fun
+=======
+def points_near(point: np.ndarray, belongs: Function, n: int = 2) -> np.ndarray:
+    """Return up to n points inside a domain some 10 % of each coordinate from one inside it: shape=[k, m].
+
+    A wrong derivative may be right at one point, such as the origin, but not at these.
+    """
+    rng = np.random.default_rng(0)
+    size = np.where(point == 0, np.abs(point).max() or 1.0, np.abs(point))
+    shift = 0.2 * size * rng.uniform(0.3, 1.0, (n, len(point))) * rng.choice([-1.0, 1.0], (n, len(point)))
+    for _ in range(60):
+        inside = np.asarray(belongs(point + shift))
+        if inside.all():
+            break
+        shift[~inside] *= 0.5
+    return (point + shift)[np.asarray(belongs(point + shift))]
+
+
+def check_derivative(
+    name: str, fun: Function, derivative: Function, points: np.ndarray, belongs: Function, tangent: Any = None
+) -> None:
+    """Raise a `DomainError` where a given derivative differs from central differences of its function.
+
+    Along random directions v it compares ``∂f(x) v`` with ``(f(x + hv) - f(x - hv)) / 2h`` for the step h
+    whose result changes least with h. What rounding, a large step, a pole or an edge make uncertain is
+    allowed for, so that a right derivative passes; where nothing is finite nothing is said.
+
+    Parameters
+    ----------
+    name : str
+        What the derivative is called in the error.
+    fun, derivative : callable
+        shape=[n, m] -> [n, ...] and [n, ..., m].
+    points : array, shape=[n, m]
+    belongs : callable, shape=[n, m] -> bool, shape=[n]
+    tangent : array, shape=[n, m, m], optional
+        Projectors, if only tangential derivatives count.
+    """
+    n, m = points.shape
+    if n == 0:
+        return
+    v = np.random.default_rng(1).standard_normal((n, m)) * np.where(points == 0, 1.0, np.abs(points))
+    if tangent is not None:
+        v = np.einsum("nij,nj->ni", tangent, v)
+    with np.errstate(all="ignore"):
+        given = np.einsum("nom,nm->no", np.asarray(derivative(points), float).reshape(n, -1, m), v)
+        slopes, noise = zip(*(_slope(fun, points, h * v, belongs, h) for h in STEPS), strict=True)
+        slopes, noise = np.stack(slopes), np.stack(noise)
+        doubt = np.abs(np.diff(slopes, axis=0)) + noise[:-1]
+        # A difference of exactly 0 beside others that are not has fallen below the values' last digit.
+        doubt[(slopes[:-1] == 0) & (slopes != 0).any(axis=0)] = np.inf
+        best = np.argmin(np.where(np.isnan(doubt), np.inf, doubt), axis=0)[None]
+        slope, doubt = (np.take_along_axis(a, best, axis=0)[0] for a in (slopes[:-1], doubt))
+        gap, size = np.abs(given - slope), np.maximum(np.abs(given), np.abs(slope))
+        largest = np.nanmax(np.where(np.isnan(size), 0.0, size), axis=-1, keepdims=True)
+        wrong = np.argwhere(gap > AGREEMENT * largest + 10 * doubt)
+    if len(wrong):
+        i, k = wrong[0]
+        raise DomainError(
+            f"{name} is not the derivative of its function: at {short(points[i])} along {short(v[i])} it "
+            f"gives {given[i, k]:.6g}, but differences give {slope[i, k]:.6g}, a relative deviation of "
+            f"{gap[i, k] / largest[i, 0]:.2g} (bound {AGREEMENT:.0e}): correct it, or leave it out."
+        )
+
+
+def _slope(fun: Function, points: np.ndarray, step: np.ndarray, belongs: Function, h: float):
+    """Central differences and their rounding: shape=[n, m] -> two arrays [n, k]; NaN across an edge."""
+    low, high = points - step, points + step
+    inside = np.asarray(belongs(low)) & np.asarray(belongs(high))
+    low, high = np.where(inside[:, None], low, points), np.where(inside[:, None], high, points)
+    a, b = (np.asarray(fun(x), float).reshape(len(x), -1) for x in (low, high))
+    noise = EPS * np.maximum(np.abs(a), np.abs(b)).max(axis=-1, keepdims=True) / h
+    slope = np.where(inside[:, None], (b - a) / (2 * h), np.nan)
+    return slope, np.broadcast_to(noise, slope.shape)
+>>>>>>> wp-x2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
-from riemflow.validation import as_count, as_float, as_matrix, as_points, check_output
+from riemflow.validation import as_count, as_float, as_matrix, as_points, check_vectorised
 
 __all__ = ["LeastSquares", "Linear", "LinearModelLoss", "Logistic", "Loss", "Piecewise", "as_loss"]
 
@@ -32,7 +32,9 @@ class Loss:
     Raises
     ------
     ShapeError
-        If `value` is not vectorised over the leading axes.
+        If a callable is not vectorised over the leading axes.
+    DomainError
+        If a given derivative is not that of the loss, by differences at points of size one.
     """
 
     dim: int
@@ -46,9 +48,27 @@ class Loss:
             "gradient": gradient or autodiff.gradient(value),
             "hessian": hessian or autodiff.jacobian(gradient or autodiff.gradient(value)),
         }
-        with np.errstate(all="ignore"):
-            remedy = "it must be vectorised, [..., d] -> [...]; sum over axis=-1."
-            check_output("the loss", value(np.full((2, self.dim), 0.5)), (2,), remedy)
+        given = {"gradient": gradient, "hessian": hessian}
+        self._check_callables({what for what, fun in given.items() if fun is not None})
+
+    def _check_callables(self, given: set[str]) -> None:
+        """Check the shapes of what the user gave, and his derivatives where they and the loss are finite."""
+        d, rng = self.dim, np.random.default_rng(0)
+        remedy = (
+            "it must be vectorised, [..., d] -> [...{}]; sum over axis=-1 and index with [..., i]. Without "
+            "its gradient it must be written with riemflow.autodiff.anp."
+        )
+        points = np.concatenate([sign * rng.uniform(0.3, 0.7, (2, d)) for sign in (1.0, -1.0)])
+        names = list(self._callables)
+        for order, (what, fun) in enumerate(self._callables.items()):
+            if what == "hessian" and what not in given:
+                continue
+            name = f"the loss's {what}"
+            with np.errstate(all="ignore"):
+                check_vectorised(name, fun, np.full(d, 0.5), (d,) * order, remedy.format(", d" * order))
+            if what in given:
+                lower = self._callables[names[order - 1]]
+                autodiff.check_derivative(name, lower, fun, points, lambda w: np.ones(len(w), bool))
 
     def _value(self, w: np.ndarray) -> np.ndarray:
         return self._callables["value"](w)
@@ -178,6 +198,10 @@ class Piecewise:
 
     def __init__(self, breakpoints: Sequence[float], losses: Sequence[Loss]):
         self.breakpoints = np.atleast_1d(as_float("breakpoints", breakpoints))
+        if self.breakpoints.ndim != 1:
+            raise ShapeError(f"breakpoints has shape {self.breakpoints.shape}, but must have shape (k,).")
+        if isinstance(losses, Loss) or not isinstance(losses, Iterable):
+            raise DomainError(f"losses is {losses!r}, but must be a list of losses, one a piece.")
         self.losses = list(losses)
         for k, loss in enumerate(self.losses):
             if not isinstance(loss, Loss):

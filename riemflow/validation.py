@@ -11,26 +11,34 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.errors import DomainError, ShapeError
+from riemflow.errors import DomainError, RiemflowError, ShapeError
+
+# What a function that is not vectorised, or not written for arrays, raises; other errors are its own.
+MISUSE = (TypeError, ValueError, IndexError, AttributeError, NotImplementedError)
 
 
 def as_float(name: str, value: Any) -> np.ndarray:
-    """Return `value` as a finite float64 array. Integers are converted exactly.
+    """Return `value` as a new, finite float64 array. Integers are converted exactly.
+
+    It is always a copy, so that whoever keeps it does not see what the caller later writes into his own.
 
     Raises
     ------
     DomainError
-        If an entry is NaN, infinite, complex, boolean or no number at all.
+        If an entry is NaN, infinite, masked, complex, boolean or no number at all.
     ShapeError
         If nested sequences are ragged.
     """
+    parts = (value, *value) if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise DomainError(f"{name} has masked entries, which are no numbers: drop or fill them.")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ShapeError(f"{name} is ragged: every row needs the same length ({error}).") from error
     if array.dtype.kind not in "fiu":
         raise DomainError(f"{name} must hold real numbers, not dtype {array.dtype}.")
-    array = array.astype(np.float64, copy=False)
+    array = array.astype(np.float64, copy=True)
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise DomainError(
@@ -112,3 +120,57 @@ def check_output(name: str, value: Any, shape: tuple[int, ...], remedy: str) -> 
     got = np.shape(value)
     if got != shape:
         raise ShapeError(f"{name} returned shape {got} where {shape} was expected: {remedy}")
+
+
+def evaluate(
+    name: str,
+    fun: Callable[[Any], Any],
+    points: np.ndarray,
+    shape: tuple[int, ...],
+    remedy: str,
+    *,
+    boolean: bool = False,
+) -> np.ndarray:
+    """Return a user's callable's value at `points`: real numbers (or booleans) of the shape it should have.
+
+    Raises
+    ------
+    ShapeError
+        If the shape is another, or the callable raises what comes of not being vectorised.
+    DomainError
+        If it returns anything but real numbers, or booleans where they are asked for.
+    """
+    try:
+        value = fun(points)
+    except RiemflowError:
+        raise
+    except MISUSE as error:
+        raise ShapeError(
+            f"{name} raised {type(error).__name__} ({error}) at an array of shape {points.shape}: {remedy}"
+        ) from error
+    check_output(name, value, shape, remedy)
+    array = np.asarray(value)
+    if array.dtype.kind not in ("b" if boolean else "fiu"):
+        wanted = "booleans" if boolean else "real numbers"
+        raise DomainError(f"{name} returned dtype {array.dtype} where {wanted} were expected: {remedy}")
+    return array
+
+
+def check_vectorised(
+    name: str, fun: Callable[[Any], Any], point: np.ndarray, trailing: tuple[int, ...], remedy: str
+) -> None:
+    """Raise as `evaluate` does unless a user's callable maps [..., m] to [..., *trailing].
+
+    It is tried at one point and at a batch with two axes of lengths unlike any other: an axis summed or
+    indexed by mistake shows in the shape.
+    """
+    batch = tuple(n for n in range(2, 8) if n not in (*trailing, len(point)))[:2]
+    evaluate(name, fun, point.copy(), trailing, remedy)
+    evaluate(name, fun, np.tile(point, (*batch, 1)), (*batch, *trailing), remedy)
+
+
+def membership(name: str, belongs: Callable[[Any], Any], points: np.ndarray) -> np.ndarray:
+    """Return a user's `domain=` at points: shape=[..., m] -> bool, shape=[...]. Raises as `evaluate`."""
+    remedy = "it must map [..., m] to booleans [...], as lambda w: (w > 0).all(axis=-1) does."
+    with np.errstate(all="ignore"):
+        return evaluate(f"{name}: domain", belongs, points, points.shape[:-1], remedy, boolean=True)

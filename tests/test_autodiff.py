@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from riemflow import autodiff
+from riemflow.errors import DomainError
 
 
 def cubic(w):
@@ -38,3 +39,65 @@ def test_jacobian_of_a_vector_function_and_its_derivative():
 def test_the_hessian_of_a_linear_function_is_zero_and_warns_of_nothing():
     hessian = autodiff.hessian(lambda w: anp.sum(w, axis=-1))(np.ones((3, 2)))
     np.testing.assert_array_equal(hessian, np.zeros((3, 2, 2)))
+
+
+def everywhere(x):
+    return np.ones(len(x), bool)
+
+
+# f and ∂f, written by hand, where differences are hard to take: large constants, edges, kinks, noise.
+RIGHT = {
+    "large constant": (lambda x: 1e12 + (x**2).sum(-1), lambda x: 2 * x, [1.0, -2.0], everywhere),
+    "drowned": (lambda x: 1e20 + (x**2).sum(-1), lambda x: 2 * x, [1.0, -2.0], everywhere),
+    "sharp": (lambda x: np.sin(1e6 * x[:, 0]), lambda x: 1e6 * np.cos(1e6 * x), [1.0], everywhere),
+    "thin strip": (
+        lambda x: -(np.log(x - 1e8) + np.log(1e8 + 1e-3 - x)).sum(-1),
+        lambda x: -1 / (x - 1e8) + 1 / (1e8 + 1e-3 - x),
+        [1e8 + 3e-4],
+        lambda x: ((x > 1e8) & (x < 1e8 + 1e-3)).all(-1),
+    ),
+    "tiny box": (
+        lambda x: -np.log(1e-10 - x).sum(-1) - np.log(1e-10 + x).sum(-1),
+        lambda x: 1 / (1e-10 - x) - 1 / (1e-10 + x),
+        [0.0, 0.0],
+        lambda x: (np.abs(x) < 1e-10).all(-1),
+    ),
+    "kink": (lambda x: np.abs(x).sum(-1), np.sign, [0.0, 0.0], everywhere),
+    "eight digits": (lambda x: np.round((x**2).sum(-1), 8), lambda x: 2 * x, [0.3, 0.2], everywhere),
+    "units": (
+        lambda x: 1e-200 * (x * np.log(x)).sum(-1),
+        lambda x: 1e-200 * (np.log(x) + 1),
+        [1e-12, 1e9],
+        lambda x: (x > 0).all(-1),
+    ),
+    "nowhere defined": (lambda x: np.full(len(x), np.nan), lambda x: x, [1.0], everywhere),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_derivatives_pass_and_wrong_ones_do_not(name):
+    fun, derivative, point, belongs = RIGHT[name]
+    points = autodiff.points_near(np.array(point), belongs)
+    assert len(points) == 2 and belongs(points).all()
+    autodiff.check_derivative("f'", fun, derivative, points, belongs)
+    if name not in ("drowned", "thin strip", "nowhere defined"):  # there differences tell nothing
+        with pytest.raises(DomainError, match="f' is not the derivative"):
+            autodiff.check_derivative("f'", fun, lambda x: 1.5 * derivative(x), points, belongs)
+
+
+def test_the_error_names_point_values_and_deviation():
+    points = np.array([[1.0, 2.0]])
+    words = r"at \[1\., 2\.\] along .* differences give .* relative deviation of 0\.5"
+    with pytest.raises(DomainError, match=words):
+        autodiff.check_derivative("f'", lambda x: (x**2).sum(-1), lambda x: x, points, everywhere)
+
+
+def test_only_tangential_derivatives_count_with_a_projector():
+    x, flat = np.array([[0.6, 0.8]]), np.array([[[0.64, -0.48], [-0.48, 0.36]]])
+
+    def tangential(x):
+        return np.einsum("nij,nj->ni", flat, np.ones_like(x))
+
+    autodiff.check_derivative("f'", lambda x: x.sum(-1), tangential, x, everywhere, flat)
+    with pytest.raises(DomainError):
+        autodiff.check_derivative("f'", lambda x: x.sum(-1), tangential, x, everywhere)

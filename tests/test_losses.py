@@ -148,3 +148,49 @@ def test_as_loss_wraps_callables_and_checks_dimensions():
 
 def test_repr_names_the_loss():
     assert repr(losses.LeastSquares(Z, Y)) == "LeastSquares on R^3"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"gradient": lambda w: 2 * w[..., 0]}, ShapeError, "the loss's gradient returned shape"),
+        ({"hessian": lambda w: 2 * w}, ShapeError, "the loss's hessian returned shape"),
+        ({"gradient": lambda w: w}, DomainError, "the loss's gradient is not the derivative"),
+        (
+            {"hessian": lambda w: np.broadcast_to(np.eye(2), (*w.shape, 2))},
+            DomainError,
+            "the loss's hessian is not the derivative",
+        ),
+    ],
+)
+def test_given_derivatives_are_checked(options, error, words):
+    with pytest.raises(error, match=words):
+        losses.Loss(lambda w: anp.sum(w**2, axis=-1), 2, **options)
+
+
+def test_a_loss_that_is_no_array_function_says_so():
+    with pytest.raises(ShapeError, match="the loss's value raised ValueError"):
+        losses.Loss(lambda w: w[0] ** 2 if w[0] > 0 else 0.0, 2)
+    with pytest.raises(ShapeError, match="the loss's value returned shape"):
+        losses.Loss(lambda w: w[0] ** 2 + w[1] ** 2, 2)
+    with pytest.raises(ShapeError, match=r"the loss's gradient raised ValueError.*anp"):
+        losses.Loss(lambda w: np.abs(np.asarray(w, float)).sum(axis=-1), 2)
+
+
+def test_what_the_caller_writes_into_his_arrays_later_changes_nothing():
+    Z2, Y2, labels, c, ends = Z.copy(), Y.copy(), LABELS.copy(), C.copy(), np.array([1.0])
+    made = [losses.LeastSquares(Z2, Y2), losses.Logistic(Z2, labels), losses.Linear(c)]
+    schedule = losses.Piecewise(ends, made[:2])
+    before = [loss(C) for loss in made]
+    for array in (Z2, Y2, labels, c, ends):
+        array[:] = 9.0
+    assert [loss(C) for loss in made] == before
+    assert schedule.at(2.0) is made[1]
+
+
+def test_piecewise_needs_a_list_of_times_and_a_list_of_losses():
+    with pytest.raises(ShapeError, match=r"breakpoints has shape \(2, 1\)"):
+        losses.Piecewise([[1.0], [2.0]], [losses.Linear([1.0])] * 3)
+    for bad in (None, losses.Linear([1.0])):
+        with pytest.raises(DomainError, match="must be a list of losses"):
+            losses.Piecewise([1.0], bad)

@@ -62,3 +62,55 @@ def test_errors_are_also_builtins_and_carry_what_was_reached():
     assert issubclass(NotMirrorFlowError, ValueError) and issubclass(ConvergenceError, RuntimeError)
     error = ConvergenceError("stopped", partial=[1])
     assert isinstance(error, RiemflowError) and error.partial == [1]
+
+
+@pytest.mark.parametrize(
+    "value", [np.ma.array([1.0, 2.0], mask=[False, True]), [np.ma.array([1.0, 2.0], mask=[True, False])]]
+)
+def test_masked_entries_are_refused(value):
+    with pytest.raises(DomainError, match="w has masked entries"):
+        validation.as_points("w", value, 2)
+    full = np.ma.array([1.0, 2.0], mask=[False, False])
+    np.testing.assert_array_equal(validation.as_points("w", full, 2), [1.0, 2.0])
+
+
+def test_arrays_are_copied():
+    mine = np.array([1.0, 2.0])
+    assert not np.shares_memory(validation.as_points("w", mine, 2), mine)
+
+
+@pytest.mark.parametrize(
+    ("belongs", "error", "words"),
+    [
+        (lambda w: w[0] > 0, ShapeError, r"R: domain returned shape \(2,\) where \(5,\)"),
+        (lambda w: w > 0, ShapeError, r"shape \(5, 2\)"),
+        (lambda w: all(w > 0), ShapeError, r"raised ValueError \(The truth value"),
+        (lambda w: w[..., 0], DomainError, "dtype float64 where booleans"),
+        (lambda w: None, ShapeError, r"shape \(\)"),
+    ],
+)
+def test_membership_says_what_is_wrong_and_how_to_write_it(belongs, error, words):
+    with pytest.raises(error, match=words) as caught:
+        validation.membership("R", belongs, np.ones((5, 2)))
+    assert "(w > 0).all(axis=-1)" in str(caught.value)
+
+
+def test_what_a_callable_raised_is_chained_but_its_own_mistakes_are_left_alone():
+    def broken(w):
+        raise IndexError("too many indices")
+
+    with pytest.raises(ShapeError, match=r"f raised IndexError \(too many indices\)") as caught:
+        validation.evaluate("f", broken, np.ones(2), (), "mend it.")
+    assert isinstance(caught.value.__cause__, IndexError)
+    with pytest.raises(ZeroDivisionError):
+        validation.evaluate("f", lambda w: 1 / 0, np.ones(2), (), "mend it.")
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "fun", [lambda w: np.sum(w**2, axis=0), lambda w: np.sum(w**2), lambda w: w[0] ** 2, lambda w: w[:, 0]]
+)
+def test_no_dimension_hides_a_wrong_axis(fun, d):
+    with pytest.raises(ShapeError, match="f "):
+        validation.check_vectorised("f", fun, np.ones(d), (), "sum over axis=-1.")
+    validation.check_vectorised("f", lambda w: np.sum(w, axis=-1), np.ones(d), (), "")

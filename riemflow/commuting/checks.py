@@ -66,8 +66,12 @@ def check_regular(G: Parametrization, x: Any, tol: float = 1e-12) -> Check:
     ------
     DomainError
         If a point is not in the domain of G, or ∂G is not finite there.
+    ShapeError
+        If there is no point.
     """
     tol = as_number("tol", tol, above=0.0, below=1.0)
+    if np.size(x) == 0:
+        raise ShapeError(f"x has shape {np.shape(x)}, and with it no point to look at: give at least one.")
     J = G.jacobian(x).reshape(-1, G.dim, G.dim_in)
     points = np.asarray(x, dtype=np.float64).reshape(-1, G.dim_in)
     if G.dim > G.dim_in:

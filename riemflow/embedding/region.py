@@ -66,7 +66,7 @@ class Box(Region):
     """
 
     def __init__(self, lower: Any, upper: Any):
-        self.lower, self.upper = as_float("lower", lower).copy(), as_float("upper", upper).copy()
+        self.lower, self.upper = as_float("lower", lower), as_float("upper", upper)
         if self.lower.ndim != 1 or self.lower.shape != self.upper.shape or self.lower.size == 0:
             raise ShapeError(
                 f"lower and upper have shapes {self.lower.shape} and {self.upper.shape}, not one (d,)."
@@ -121,7 +121,7 @@ class Ball(Region):
     """
 
     def __init__(self, center: Any, radius: Any):
-        self.center = as_float("center", center).copy()
+        self.center = as_float("center", center)
         if self.center.ndim != 1 or self.center.size == 0:
             raise ShapeError(f"center has shape {self.center.shape}, but must have shape (d,).")
         self.radius = as_number("radius", radius, above=0.0)

@@ -31,7 +31,9 @@ def fitting_points(region: Region, degree: int, n_least: int, seed: int) -> np.n
     else:
         halton = qmc.Halton(region.dim + 1, scramble=True, seed=seed).random(n)
         points = _ball(region, halton)
-    points[: n // 25] = region._boundary(n, rng)[-(n // 25) or n :]
+    pushed = n // 25
+    boundary = region._boundary(n, rng)
+    points[:pushed] = boundary[len(boundary) - pushed :]
     return np.concatenate([points, region.corners()]) if isinstance(region, Box) else points
 
 

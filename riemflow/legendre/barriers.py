@@ -153,7 +153,7 @@ class LogDet(LegendreFunction):
         return -np.trace(self._whitened_basis(w), axis1=-2, axis2=-1)
 
     def _hessian(self, w):
-        C = self._whitened_basis(w).reshape(*w.shape, -1)
+        C = self._whitened_basis(w).reshape(*w.shape, self.n * self.n)
         return C @ np.swapaxes(C, -1, -2)
 
     def _third(self, w):

@@ -9,14 +9,20 @@ from riemflow.legendre.function import LegendreFunction
 from riemflow.validation import short
 
 EPS = np.finfo(np.float64).eps
+# Newton converges quadratically: a step this small, once taken, leaves an error below rounding.
+SMALL = 1e-8
+ROUNDING = 16.0  # times the rounding of μ and w is what may pass for rounding
+ENTRIES = 2_000_000  # numbers held at once
 
 
 class NumericalConjugate(LegendreFunction):
     """R*(μ) = max_w μ·w - R(w), by a damped Newton method for ∇R(w) = μ.
 
     With w = ∇R*(μ): ``∇²R*(μ) = ∇²R(w)^{-1}`` and ``∇³R* = -∇³R`` contracted with it three times (Lemma 4.7
-    of Li, Wang, Lee and Arora, 2022). A whole batch is solved at once. The domain is the range of ∇R,
-    decided by convergence: next to its boundary, within rounding, the answer is no.
+    of Li, Wang, Lee and Arora, 2022). A whole batch is solved at once. No bound is absolute: neither a factor
+    on R nor the units of w matter. The domain is the range of ∇R: μ is in it if ∇R - μ points outwards on a
+    small cross around w, in the directions and at the rate that ∇²R says, which by convexity encloses the
+    maximum. Next to the range's boundary, within rounding, the answer is no.
 
     Some ten iterations at moderate μ, in proportion to |μ| in the tail of an entropy (700 for ln w = -690).
     Where R is the barrier of a curved set, points within 1e-8 of its boundary may be out of reach, and raise.
@@ -32,8 +38,6 @@ class NumericalConjugate(LegendreFunction):
         When evaluated at a μ outside the range of ∇R.
     """
 
-    # Newton converges quadratically: a step this small, once taken, leaves an error below rounding.
-    tolerance = 1e-9
     max_iterations = 1000
 
     def __init__(self, base: LegendreFunction):
@@ -62,7 +66,7 @@ class NumericalConjugate(LegendreFunction):
             w[usable] = guess[usable]
         # Out in the tail of a μ without solution, anything may overflow: such rows end as not converged.
         with np.errstate(all="ignore"):
-            w, converged = _newton(self.base, rows, w, self.tolerance, self.max_iterations)
+            w, converged = _newton(self.base, rows, w, self.max_iterations)
         w, converged = w.reshape(mu.shape), converged.reshape(mu.shape[:-1])
         self._last = (mu.copy(), w.copy(), converged.copy())
         return w, converged
@@ -122,16 +126,17 @@ def _inverse(H: np.ndarray) -> np.ndarray:
     return scale[..., :, None] * (0.5 * (K + np.swapaxes(K, -1, -2))) * scale[..., None, :]
 
 
-def _newton(R: LegendreFunction, mu: np.ndarray, w: np.ndarray, tol: float, max_iterations: int):
+def _newton(R: LegendreFunction, mu: np.ndarray, w: np.ndarray, max_iterations: int):
     """Minimise R(w) - μ·w in each row of shape [N, d]; return w and which rows converged.
 
-    A row is done when residual and step are both small in their own units. Either alone deceives in a tail:
-    for e^w the residual vanishes long before w has arrived, for w ln w the step does.
+    When to look is decided by the size of step or residual, but neither shows convergence: in a tail, for e^w
+    the residual vanishes long before w has arrived, for w ln w the step does. `_encloses` does.
     """
     converged = np.zeros(len(mu), bool)
     active = np.flatnonzero(np.isfinite(mu).all(axis=-1))
     gradient = np.full(mu.shape, np.nan)
     gradient[active] = R._gradient(w[active]) - mu[active]
+    least, idle = np.full(len(mu), np.inf), np.zeros(len(mu), int)
     for _ in range(max_iterations):
         if len(active) == 0:
             break
@@ -140,75 +145,146 @@ def _newton(R: LegendreFunction, mu: np.ndarray, w: np.ndarray, tol: float, max_
         regular = np.isfinite(residual).all(axis=-1) & np.isfinite(H).all(axis=(-2, -1))
         regular &= (np.diagonal(H, axis1=-2, axis2=-1) > 0).all(axis=-1)
         active, here, residual, H = active[regular], here[regular], residual[regular], H[regular]
-        scaled, scale = _scaled(H)
-        # The shift, at rounding level, keeps the matrix regular and does not move the solution.
-        shifted = scaled + 8 * EPS * H.shape[-1] * np.eye(H.shape[-1])
-        step = -scale * np.linalg.solve(shifted, (scale * residual)[..., None])[..., 0]
+        local = _Local(mu[active], *_scaled(H), here)
+        step = local.newton_step(residual)
         usable = np.isfinite(step).all(axis=-1)
         active, here, residual, step = active[usable], here[usable], residual[usable], step[usable]
-        shifted, scale, H = shifted[usable], scale[usable], H[usable]
-        slope = (residual * step).sum(axis=-1)
+        local = local[usable]
 
-        target = mu[active]
-        # Rounding of w and of μ sets a floor to what residual and step can become.
-        floor = 4 * EPS * (np.abs(H) @ np.abs(here)[..., None])[..., 0].max(axis=-1)
-        done = np.abs(residual).max(axis=-1) <= tol * (1.0 + np.abs(target).max(axis=-1)) + floor
-        near = np.flatnonzero(done)
+        arriving = (np.abs(step) <= SMALL * np.abs(here)).all(axis=-1)
+        near = np.flatnonzero(
+            arriving | (np.abs(local.scale * residual) <= ROUNDING * local.rounding).all(axis=-1)
+        )
+        done = np.zeros(len(active), bool)
         if len(near):
-            spread, determined = _spread(shifted[near], scale[near], target[near], here[near])
-            small = tol * (1.0 + np.abs(here[near]).max(axis=-1)) + 4 * spread
-            done[near] = np.abs(step[near]).max(axis=-1) <= small
-            final = here[done] + step[done]
-            w[active[done]] = np.where(R._belongs(final)[:, None], final, here[done])
-            converged[active[done]] = determined[done[near]]
+            final = here[near] + step[near]
+            final = np.where(R._belongs(final)[:, None], final, here[near])
+            done[near] = _encloses(R, local[near], final)
+            w[active[near]] = final
+            converged[active[done]] = True
         go = ~done
-        active, here, target, step, slope = active[go], here[go], target[go], step[go], slope[go]
-        moved, w[active], gradient[active] = _line_search(R, here, target, step, slope)
-        active = active[moved]
+        active, here, residual, step, local = active[go], here[go], residual[go], step[go], local[go]
+        moved, drowned, w[active], gradient[active] = _line_search(R, here, local, residual, step)
+        # Rounding not to be seen from μ, w and ∇²R alone, such as that of e^w - 1 at 0, ends the progress.
+        decrement = -(residual * step).sum(axis=-1)
+        better = decrement < 0.5 * least[active]
+        least[active] = np.where(better, decrement, least[active])
+        idle[active] = np.where(better | ~drowned, 0, idle[active] + 1)
+        stuck = ~moved | (idle[active] >= 5)
+        if stuck.any():
+            w[active[stuck]] = here[stuck]
+            converged[active[stuck]] = _encloses(R, local[stuck], here[stuck], residual[stuck])
+        active = active[~stuck]
     return w, converged
 
 
-def _spread(scaled: np.ndarray, scale: np.ndarray, mu: np.ndarray, w: np.ndarray):
-    """Return how far rounding of μ moves w in each row, and whether that leaves w determined.
+class _Local:
+    """The quadratic models at N points: H scaled to a unit diagonal, the scale, and the rounding of ∇R - μ.
 
-    It does not at the boundary of the range of ∇R: there the minimiser is at infinity, and the residual only
-    seems to vanish because it is below rounding.
+    The rounding is that of μ and of w, in the scaled units: ``ε (|μ| + |H| |w|)``.
     """
-    regular = np.linalg.eigvalsh(scaled)[..., 0] > 64 * EPS * w.shape[-1]
-    K = np.linalg.solve(scaled, np.broadcast_to(np.eye(w.shape[-1]), scaled.shape))
-    K = scale[..., :, None] * K * scale[..., None, :]
-    spread = (np.abs(K) @ (EPS * np.abs(mu))[..., None])[..., 0]
-    return spread.max(axis=-1), regular & (spread <= 1e-3 * (1.0 + np.abs(w))).all(axis=-1)
+
+    def __init__(self, mu: np.ndarray, H: np.ndarray, scale: np.ndarray, w: np.ndarray):
+        self.mu, self.H, self.scale = mu, H, scale
+        self.rounding = EPS * (scale * np.abs(mu) + (np.abs(H) @ np.abs(w / scale)[..., None])[..., 0])
+
+    def __getitem__(self, rows: np.ndarray) -> _Local:
+        part = object.__new__(_Local)
+        for name, value in vars(self).items():
+            setattr(part, name, value[rows])
+        return part
+
+    def newton_step(self, residual: np.ndarray) -> np.ndarray:
+        # The shift, at rounding level, keeps the matrix regular and does not move the solution.
+        d = residual.shape[-1]
+        shifted = self.H + 8 * EPS * d * np.eye(d)
+        return -self.scale * np.linalg.solve(shifted, (self.scale * residual)[..., None])[..., 0]
 
 
-def _line_search(R: LegendreFunction, w: np.ndarray, mu: np.ndarray, step: np.ndarray, slope: np.ndarray):
+def _encloses(R: LegendreFunction, local: _Local, w: np.ndarray, residual: np.ndarray | None = None):
+    """Tell in each row whether the minimiser of R - μ·w is shown to lie next to w.
+
+    Along each axis u of ∇²R, with uᵀHu = 1, ``(∇R(w ± tu) - μ)·(±u)`` must be t within a factor of 2. By
+    convexity the minimiser is then between, and as far as t the quadratic model holds. It has to hold twice:
+    where rounding allows, and 64 times as far, so that w is determined to some digits. At the boundary of the
+    range of ∇R it does not: ∇R no longer changes, or its Hessian is singular.
+
+    With the `residual` given, t starts from there and may grow: the accuracy is what there is to be had.
+    """
+    d = w.shape[-1]
+    values, vectors = np.linalg.eigh(local.H)
+    axes = vectors / np.sqrt(np.maximum(values, EPS))[..., None, :]
+    t = ROUNDING * (np.swapaxes(np.abs(axes), -1, -2) @ local.rounding[..., None])[..., 0]
+    if residual is not None:
+        along = np.swapaxes(axes, -1, -2) @ (local.scale * residual)[..., None]
+        t = np.maximum(t, 8 * np.abs(along[..., 0]))
+    held = np.zeros(len(w), int)
+    rows = np.flatnonzero(values[..., 0] > 64 * EPS * d)
+    for trial in range(2 if residual is None else 80):
+        if len(rows) == 0:
+            break
+        holds, within = _model_holds(R, local[rows], w[rows], axes[rows], t[rows])
+        held[rows] = np.where(holds, held[rows] + 1, 0)
+        rows = rows[within & (held[rows] < 2)]
+        # Rounding that μ, w and ∇²R do not show may be any number of decades larger.
+        t = (64.0 if trial == 0 else 1e4) * t
+        if residual is None:
+            rows = rows[held[rows] == 1]
+    return held == 2
+
+
+def _model_holds(R: LegendreFunction, local: _Local, w: np.ndarray, axes: np.ndarray, t: np.ndarray):
+    """Tell whether ``(∇R(w ± t_k u_k) - μ)·(±u_k)`` is in [t_k/2, 2 t_k] for all k: bool, shape=[N].
+
+    The second result tells whether all w ± t_k u_k are in dom R.
+    """
+    n, d = w.shape
+    holds, within = np.ones(n, bool), np.ones(n, bool)
+    width = max(1, ENTRIES // (2 * n * d))
+    for first in range(0, d, width):
+        u, size = np.swapaxes(axes[..., first : first + width], -1, -2), t[:, first : first + width]
+        shift = local.scale[:, None] * u * size[..., None]
+        for sign in (1.0, -1.0):
+            points = w[:, None] + sign * shift
+            inside = R._belongs(points)
+            within &= inside.all(axis=-1)
+            slopes = np.full(points.shape, np.nan)
+            slopes[inside] = R._gradient(points[inside])
+            outward = sign * (u * local.scale[:, None] * (slopes - local.mu[:, None])).sum(axis=-1)
+            holds &= ((outward >= 0.5 * size) & (outward <= 2.0 * size)).all(axis=-1)
+    return holds, within
+
+
+def _line_search(R: LegendreFunction, w: np.ndarray, local: _Local, gradient: np.ndarray, step: np.ndarray):
     """Move along Newton steps: halve until inside and lower, double while the slope stays steep.
 
-    Return which rows moved, the new points and the new residuals ∇R - μ.
+    Return which rows moved, which decreases drown in rounding, the new points and residuals ∇R - μ.
     """
-    n = len(w)
+    n, mu = len(w), local.mu
+    slope = (gradient * step).sum(axis=-1)
     length = np.ones(n)
-    new, residual, accepted = w.copy(), np.full(w.shape, np.nan), np.zeros(n, bool)
-    value = R._value(w) - (mu * w).sum(axis=-1)
+    new, residual, accepted = w.copy(), gradient.copy(), np.zeros(n, bool)
+    at, product = R._value(w), mu * w
+    value = at - product.sum(axis=-1)
     # Once the expected decrease drowns in the rounding of the value, only the slope tells. Once that drowns
-    # too, with a tiny component of ∇R still to be reached, Newton is trusted while the residual stays small.
-    drowned = -slope <= 1e-9 * (1.0 + np.abs(value))
-    small = 1e-12 * (1.0 + np.abs(mu).max(axis=-1))
+    # too, with a tiny component of ∇R still to be reached, Newton is trusted while no component grows.
+    drowned = -slope <= 1e-9 * (np.abs(at) + np.abs(product).sum(axis=-1))
+    bound = 0.9 * np.abs(gradient) + ROUNDING * local.rounding / local.scale
     new_slope = np.full(n, np.nan)
     for trials in range(60):
         rows = np.flatnonzero(~accepted)
         if len(rows) == 0:
             break
         trial = w[rows] + length[rows, None] * step[rows]
-        good = R._belongs(trial)
+        good = R._belongs(trial) & (trial != w[rows]).any(axis=-1)
         rows, trial = rows[good], trial[good]
         trial_residual = R._gradient(trial) - mu[rows]
         trial_slope = (trial_residual * step[rows]).sum(axis=-1)
         trial_value = R._value(trial) - (mu[rows] * trial).sum(axis=-1)
         # A convex function that still falls at the end of the step has only fallen along it.
         lower = (trial_slope <= 0) | (trial_value <= value[rows] + 1e-4 * length[rows] * slope[rows])
-        size = np.abs(trial_residual).max(axis=-1)
-        lower |= drowned[rows] & ((trial_slope <= -0.1 * slope[rows]) | (size <= small[rows]))
+        small = (np.abs(trial_residual) <= bound[rows]).all(axis=-1)
+        lower |= drowned[rows] & ((trial_slope <= -0.1 * slope[rows]) | small)
         lower &= np.isfinite(trial_residual).all(axis=-1)
         rows = rows[lower]
         new[rows], residual[rows], new_slope[rows] = trial[lower], trial_residual[lower], trial_slope[lower]
@@ -229,4 +305,4 @@ def _line_search(R: LegendreFunction, w: np.ndarray, mu: np.ndarray, step: np.nd
         good = np.isfinite(trial_residual).all(axis=-1) & (trial_slope < 0)
         growing = growing[good]
         new[growing], residual[growing] = trial[good], trial_residual[good]
-    return accepted, new, residual
+    return accepted, drowned, new, residual

@@ -18,6 +18,9 @@ from riemflow.legendre.separable import (
 )
 from riemflow.validation import as_count, as_number, as_points, short
 
+# Beyond this many widths hyperbolic entropy is an entropy of |w| to all digits.
+FAR = 1e100
+
 
 class NegativeEntropy(Separable):
     """R(w) = Σ w_i (ln w_i - 1) on w > 0, with gradient ln w and conjugate Σ e^{μ_i}.
@@ -187,8 +190,8 @@ class HyperbolicEntropy(Separable):
 
     def __init__(self, u0: Any, v0: Any):
         dim = np.shape(u0)[-1] if np.ndim(u0) else 1
-        self.u0 = as_points("u0", u0, dim).copy()
-        self.v0 = as_points("v0", v0, dim).copy()
+        self.u0 = as_points("u0", u0, dim)
+        self.v0 = as_points("v0", v0, dim)
         if self.u0.ndim != 1 or self.v0.ndim != 1:
             raise ShapeError(f"u0 and v0 must have one shape [d], not {self.u0.shape} and {self.v0.shape}.")
         for name, value in (("u0", self.u0), ("v0", self.v0)):
@@ -203,11 +206,19 @@ class HyperbolicEntropy(Separable):
         start = (self.u0 - self.v0) * (self.u0 + self.v0)
         self._define(dim, name="HyperbolicEntropy", interior=start, is_mirror_map=True)
 
+    def _arcsinh(self, w: np.ndarray) -> np.ndarray:
+        """arcsinh(w / 2c): where the quotient overflows it is ln(2|w| / 2c), with w's sign."""
+        with np.errstate(over="ignore"):
+            ratio = w / self._width
+        far = np.abs(ratio) > HUGE
+        log = np.log(np.where(far, np.abs(w), 1.0)) + (np.log(2.0) - np.log(self._width))
+        return np.where(far, np.copysign(log, w), np.arcsinh(np.where(far, 0.0, ratio)))
+
     def _r(self, w):
-        return 0.25 * (w * (np.arcsinh(w / self._width) - self._tilt) - np.hypot(w, self._width))
+        return 0.25 * (w * (self._arcsinh(w) - self._tilt) - np.hypot(w, self._width))
 
     def _r1(self, w):
-        return 0.25 * (np.arcsinh(w / self._width) - self._tilt)
+        return 0.25 * (self._arcsinh(w) - self._tilt)
 
     def _r2(self, w):
         return 0.25 / np.hypot(w, self._width)
@@ -217,11 +228,19 @@ class HyperbolicEntropy(Separable):
         return -0.25 * (w / root) / root / root
 
     def _flat(self, w):
-        # ∫ dw / (2 (w² + 4c²)^¼).
-        return 0.5 * np.sqrt(self._width) * _quarter_integral(w / self._width)
+        # ∫ dw / (2 (w² + 4c²)^¼), which is √|w| for |w| ≫ c.
+        with np.errstate(over="ignore"):
+            ratio = w / self._width
+        far = np.abs(ratio) > FAR
+        near = 0.5 * np.sqrt(self._width) * _quarter_integral(np.where(far, 0.0, ratio))
+        return np.where(far, np.copysign(np.sqrt(np.abs(w)), w), near)
 
     def _flat_inverse(self, z):
-        return self._width * _quarter_integral_inverse(2.0 * z / np.sqrt(self._width))
+        scaled = 2.0 * z / np.sqrt(self._width)
+        far = np.abs(scaled) > 2.0 * np.sqrt(FAR)
+        size = np.minimum(np.abs(z), np.sqrt(HUGE))
+        near = self._width * _quarter_integral_inverse(np.where(far, 0.0, scaled))
+        return np.where(far, np.copysign(size * size, z), near)
 
     def _make_conjugate(self):
         return HyperbolicCosine(self)
@@ -264,17 +283,25 @@ class HyperbolicCosine(SeparableConjugate):
     def __init__(self, base: HyperbolicEntropy):
         super().__init__(base, "HyperbolicCosine", is_mirror_map=True)
 
+    def _scaled(self, w: np.ndarray, function: Any) -> np.ndarray:
+        """2c sinh or 2c cosh of 4μ + ln(u0/v0): far out the product may be finite where they are not."""
+        t = 4.0 * w + self.base._tilt
+        far = np.abs(t) > 700.0
+        near = self.base._width * function(np.where(far, 0.0, t))
+        exponential = np.exp(np.where(far, np.abs(t) + np.log(0.5 * self.base._width), 0.0))
+        return np.where(far, function(np.sign(t)) / function(1.0) * exponential, near)
+
     def _r(self, w):
-        return 0.25 * self.base._width * np.cosh(4.0 * w + self.base._tilt)
+        return 0.25 * self._scaled(w, np.cosh)
 
     def _r1(self, w):
-        return self.base._width * np.sinh(4.0 * w + self.base._tilt)
+        return self._scaled(w, np.sinh)
 
     def _r2(self, w):
-        return 4.0 * self.base._width * np.cosh(4.0 * w + self.base._tilt)
+        return 4.0 * self._scaled(w, np.cosh)
 
     def _r3(self, w):
-        return 16.0 * self.base._width * np.sinh(4.0 * w + self.base._tilt)
+        return 16.0 * self._scaled(w, np.sinh)
 
 
 class TsallisEntropy(Separable):
@@ -318,6 +345,8 @@ class TsallisEntropy(Separable):
         return self.q * w ** (self.q - 2.0)
 
     def _r3(self, w):
+        if self.q == 2.0:
+            return np.zeros(w.shape)
         return self.q * (self.q - 2.0) * w ** (self.q - 3.0)
 
     def _admits(self, w):

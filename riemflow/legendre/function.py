@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from riemflow import autodiff
-from riemflow.errors import DomainError
-from riemflow.validation import as_count, as_points, check_output, require_inside, short
+from riemflow.errors import DomainError, ShapeError
+from riemflow.validation import as_count, as_points, check_vectorised, membership, require_inside, short
 
 if TYPE_CHECKING:
     from riemflow.legendre.algebra import Composed, Scaled, Sum
 
 Function = Callable[[np.ndarray], np.ndarray]
+
+EPS = np.finfo(np.float64).eps
 
 
 class Domain:
@@ -62,9 +64,10 @@ class LegendreFunction:
     Raises
     ------
     ShapeError
-        If a callable is not vectorised over the leading axes.
+        If a callable is not vectorised over the leading axes, or the conjugate has another dimension.
     DomainError
-        If no interior point is found, or R is not finite and strictly convex there.
+        If no interior point is found, R is not finite and strictly convex there, or a given derivative or
+        conjugate is not that of R, by differences near that point.
     """
 
     dim: int
@@ -100,6 +103,8 @@ class LegendreFunction:
         self._define(dim, name=name or "R", interior=np.zeros(dim), is_mirror_map=None)
         self.domain.interior = self._find_interior(interior)
         self._check_callables()
+        given = {"gradient": gradient, "hessian": hessian, "third": third}
+        self._check_given({order for order, fun in given.items() if fun is not None})
 
     def _define(self, dim: int, *, name: str, interior: Any, is_mirror_map: bool | None) -> None:
         """Set what every Legendre function has; constructors of the catalogue call this."""
@@ -127,19 +132,62 @@ class LegendreFunction:
         return inside[0]
 
     def _check_callables(self) -> None:
-        d, two = self.dim, np.stack([self.domain.interior] * 2)
-        remedy = "it must be vectorised, [..., d] -> [...]; sum over axis=-1 and index with [..., i]."
+        d, point = self.dim, self.domain.interior
+        vectorised = "vectorised, [..., d] -> [...{}]; sum over axis=-1 and index with [..., i]"
+        automatic = f"{vectorised}, and written with riemflow.autodiff.anp where a derivative is left out."
         with np.errstate(all="ignore"):
-            check_output(f"{self.name}: value", self._value(two), (2,), remedy)
-            check_output(f"{self.name}: domain", self._belongs(two), (2,), remedy)
-            check_output(f"{self.name}: gradient", self._gradient(two), (2, d), remedy)
-            check_output(f"{self.name}: hessian", self._hessian(two), (2, d, d), remedy)
-            value = self._value(two)[0]
+            for order, (what, fun) in enumerate(self._callables.items()):
+                # The automatic third derivative is costly, and right if that of the Hessian is.
+                if what != "third":
+                    remedy = f"it must be {automatic.format(', d' * order)}"
+                    check_vectorised(f"{self.name}: {what}", fun, point, (d,) * order, remedy)
+            value = self._value(point)
         if not np.isfinite(value):
             raise DomainError(
-                f"{self.name} is {value} at its interior point {short(two[0])}: pass domain= and interior=."
+                f"{self.name} is {value} at its interior point {short(point)}: pass domain= and interior=."
             )
-        self._check_convex(two[:1])
+        self._check_convex(point[None])
+
+    def _check_given(self, given: set[str]) -> None:
+        """Compare the derivatives and the conjugate a user gave with R, next to the interior point."""
+        points = autodiff.points_near(self.domain.interior, self._belongs)
+        orders = list(self._callables)
+        for k, what in enumerate(orders[1:]):
+            if what in given:
+                name, fun = f"{self.name}: {what}", self._callables[what]
+                with np.errstate(all="ignore"):
+                    remedy = f"it must be vectorised, [..., d] -> [...{', d' * (k + 1)}]."
+                    check_vectorised(name, fun, self.domain.interior, (self.dim,) * (k + 1), remedy)
+                autodiff.check_derivative(name, self._callables[orders[k]], fun, points, self._belongs)
+        if isinstance(self._given_conjugate, LegendreFunction):
+            self._check_conjugate(self._given_conjugate)
+
+    def _check_conjugate(self, Q: Any) -> None:
+        """Raise unless Q is a Legendre function whose gradient takes ∇R(w) back to w, to four digits."""
+        if not isinstance(Q, LegendreFunction):
+            raise DomainError(
+                f"conjugate of {self.name} is {type(Q).__name__}, but must be a LegendreFunction."
+            )
+        if Q.dim != self.dim:
+            raise ShapeError(f"conjugate {Q.name} has dimension {Q.dim}, but {self.name} has {self.dim}.")
+        w = autodiff.points_near(self.domain.interior, self._belongs)
+        with np.errstate(all="ignore"):
+            mu = np.asarray(self._gradient(w))
+            outside = ~np.asarray(Q._belongs(mu))
+            back = np.full_like(w, np.nan)
+            back[~outside] = Q._gradient(mu[~outside])
+            # Where R is nearly flat, w cannot be had better than ∇R(w) is.
+            there = np.where(self._belongs(back)[:, None], back, w)
+            missed = np.abs(np.asarray(self._gradient(there)) - mu).max(axis=-1)
+            wrong = np.abs(back - w).max(axis=-1) > 1e-4 * np.abs(w).max(axis=-1)
+            wrong &= (missed > 1e-4 * np.abs(mu).max(axis=-1)) | ~np.asarray(self._belongs(back))
+        wrong |= outside
+        if wrong.any():
+            k = int(np.argmax(wrong))
+            raise DomainError(
+                f"{Q.name} is not the conjugate of {self.name}: its gradient takes ∇R(w) = {short(mu[k])} at "
+                f"w = {short(w[k])} to {short(back[k])}, not back to w: correct conjugate=, or leave it out."
+            )
 
     def _check_convex(self, w: np.ndarray) -> None:
         """Raise a `DomainError` where ∇²R is not positive definite; w has shape [n, d]."""
@@ -150,8 +198,13 @@ class LegendreFunction:
             raise DomainError(
                 f"∇²{self.name} is not finite at w = {short(bad)}: R must be C² inside its domain."
             )
-        least = np.linalg.eigvalsh(hessian)[..., 0]
-        if (least <= 0).any():
+        # A unit diagonal first, or units of w that differ by orders would hide the smallest eigenvalue.
+        diagonal = np.diagonal(hessian, axis1=-2, axis2=-1)
+        scale = 1.0 / np.sqrt(np.where((diagonal > 0).all(axis=-1, keepdims=True), diagonal, 1.0))
+        with np.errstate(all="ignore"):
+            scaled = np.nan_to_num(scale[..., :, None] * hessian * scale[..., None, :])
+            least = np.linalg.eigvalsh(scaled)[..., 0]
+        if not (least > 0).all():
             k = int(np.argmin(least))
             raise DomainError(
                 f"{self.name} is not strictly convex: at w = {short(w[k])} the smallest eigenvalue of its "
@@ -176,13 +229,14 @@ class LegendreFunction:
         finite = np.asarray(np.isfinite(w).all(axis=-1))
         if self._membership is None:
             return finite
-        with np.errstate(all="ignore"):
-            return finite & np.asarray(self._membership(w))
+        return finite & membership(self.name, self._membership, w)
 
     def _make_conjugate(self) -> LegendreFunction:
         given = self._given_conjugate
         if given is not None:
-            return given if isinstance(given, LegendreFunction) else given()
+            Q = given if isinstance(given, LegendreFunction) else given()
+            self._check_conjugate(Q)
+            return Q
         from riemflow.legendre.conjugate import NumericalConjugate
 
         return NumericalConjugate(self)
@@ -220,9 +274,21 @@ class LegendreFunction:
         return self._conjugate
 
     def bregman_divergence(self, w: Any, w0: Any) -> np.ndarray:
-        """D_R(w, w0) = R(w) - R(w0) - ∇R(w0)·(w - w0) ≥ 0: shapes=[..., d] -> shape=[...]."""
-        w, w0 = self._inside(w), self._inside(w0, "w0")
-        return self._value(w) - self._value(w0) - (self._gradient(w0) * (w - w0)).sum(axis=-1)
+        """D_R(w, w0) = R(w) - R(w0) - ∇R(w0)·(w - w0) ≥ 0: shapes=[..., d] -> shape=[...].
+
+        Where the terms cancel it is ``∫_0^1 (1 - s) δᵀ ∇²R(w0 + sδ) δ ds`` with δ = w - w0.
+        """
+        w, w0 = np.broadcast_arrays(self._inside(w), self._inside(w0, "w0"))
+        value, value0, slope = self._value(w), self._value(w0), self._gradient(w0) * (w - w0)
+        divergence = np.array(value - value0 - slope.sum(axis=-1))
+        rounding = 4 * EPS * (np.abs(value) + np.abs(value0) + np.abs(slope).sum(axis=-1))
+        cancels = ~(divergence > 1e6 * rounding)
+        if cancels.any():
+            near, error = _bregman_integral(self, w[cancels], w0[cancels])
+            # Of two results the more accurate; a difference below 0 is one lost in its rounding.
+            better = error <= rounding[cancels]
+            divergence[cancels] = np.where(better, near, np.maximum(divergence[cancels], 0.0))
+        return divergence if divergence.ndim else divergence[()]
 
     # Algebra; see riemflow.legendre.algebra.
 
@@ -250,3 +316,15 @@ class LegendreFunction:
 
     def __repr__(self) -> str:
         return f"{self.name} on R^{self.dim}"
+
+
+def _bregman_integral(R: LegendreFunction, w: np.ndarray, w0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """∫ (1 - s) δᵀ∇²R(w0 + sδ)δ ds, 16 Gauss nodes, and its difference from 8: shapes=[n, d] -> [n], [n]."""
+    step, results = w - w0, []
+    for n in (8, 16):
+        nodes, weights = np.polynomial.legendre.leggauss(n)
+        total = np.zeros(len(w))
+        for s, weight in zip(0.5 * (nodes + 1.0), 0.5 * weights, strict=True):
+            total += weight * (1.0 - s) * np.einsum("ni,nij,nj->n", step, R._hessian(w0 + s * step), step)
+        results.append(total)
+    return results[1], np.abs(results[1] - results[0])

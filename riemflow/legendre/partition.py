@@ -33,7 +33,7 @@ class LogPartition(LegendreFunction):
     """
 
     def __init__(self, A: Any, weights: Any = None):
-        self.A = as_matrix("A", A, (None, None)).copy()
+        self.A = as_matrix("A", A, (None, None))
         K, d = self.A.shape
         weights = np.ones(K) if weights is None else as_points("weights", weights, K)
         if weights.ndim != 1:

@@ -163,8 +163,8 @@ class SoftplusSum(SoftplusFunction, RidgeSum):
 
 
 def _as_ridges(A: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
-    A = as_matrix("A", A, (None, None)).copy()
-    b = as_points("b", b, A.shape[0]).copy()
+    A = as_matrix("A", A, (None, None))
+    b = as_points("b", b, A.shape[0])
     if b.ndim != 1:
         raise ShapeError(f"b has shape {b.shape}, but must have shape ({A.shape[0]},), one entry a row of A.")
     return A, b

@@ -9,7 +9,14 @@ import numpy as np
 
 from riemflow import autodiff
 from riemflow.errors import DomainError
-from riemflow.validation import as_count, as_points, check_output, require_inside
+from riemflow.validation import (
+    as_count,
+    as_points,
+    check_output,
+    check_vectorised,
+    membership,
+    require_inside,
+)
 
 if TYPE_CHECKING:
     from riemflow.parametrizations.submanifold import Submanifold
@@ -57,10 +64,10 @@ class Parametrization:
     Raises
     ------
     ShapeError
-        When called at points of the wrong shape, or if `fun` is not vectorised.
+        When called at points of the wrong shape, or if a callable is not vectorised.
     DomainError
-        When called outside M, if K is not positive definite there, or if both `manifold` and
-        `inverse_metric` are given.
+        When called outside M, if a given derivative is not that of `fun` by differences at the first point,
+        if K is not positive definite, or if both `manifold` and `inverse_metric` are given.
     """
 
     dim_in: int
@@ -71,6 +78,7 @@ class Parametrization:
     _membership: Function | None = None
     _inverse_metric: Function | None = None
     _hessian_is_automatic = False
+    _unchecked: frozenset[str] | None = None  # the given derivatives, until the first point is seen
 
     def __init__(
         self,
@@ -96,6 +104,8 @@ class Parametrization:
             "hessian": hessian or autodiff.jacobian(jacobian or autodiff.jacobian(fun), 2),
         }
         self._hessian_is_automatic = jacobian is None and hessian is None
+        given = {"jacobian": jacobian, "hessian": hessian}
+        self._unchecked = frozenset(what for what, derivative in given.items() if derivative is not None)
         self._membership = domain
         self._define(as_count("dim_in", dim_in), as_count("dim", dim), name=name or "G", manifold=manifold)
 
@@ -125,8 +135,7 @@ class Parametrization:
         finite = np.asarray(np.isfinite(x).all(axis=-1))
         if self._membership is None:
             return finite
-        with np.errstate(all="ignore"):
-            return finite & np.asarray(self._membership(x))
+        return finite & membership(self.name, self._membership, x)
 
     def _on_manifold(self, x: np.ndarray) -> np.ndarray:
         inside = self._belongs(x)
@@ -175,7 +184,32 @@ class Parametrization:
         x = as_points(name, x, self.dim_in)
         remedy = "move it inside." if self.manifold is None else "project it onto the submanifold."
         require_inside(name, x, self._on_manifold, f"the domain of {self.name}", remedy)
+        if self._unchecked is not None and x.size:
+            self._check_callables(x.reshape(-1, self.dim_in)[0])
         return x
+
+    def _check_callables(self, x: np.ndarray) -> None:
+        """Check what the user gave, once, at the first point x [D]: shapes, and derivatives against `fun`."""
+        given, d, D = self._unchecked or (), self.dim, self.dim_in
+        kinds = {"fun": (d,), "jacobian": (d, D), "hessian": (d, D, D)}
+        remedy = "it must be vectorised over the leading axes, [..., D] -> [..., {}]; index with [..., i]."
+        with np.errstate(all="ignore"):
+            for what, trailing in kinds.items():
+                if what == "fun" or what in given:
+                    text = remedy.format(", ".join(["d", "D", "D"][: len(trailing)]))
+                    check_vectorised(f"{self.name}: {what}", self._callables[what], x, trailing, text)
+            if self._inverse_metric is not None:
+                text = remedy.format("D, D")
+                check_vectorised(f"{self.name}: inverse_metric", self._inverse_metric, x, (D, D), text)
+        # Off a submanifold G need not be what its derivatives say.
+        flat = self.manifold is None
+        points = autodiff.points_near(x, self._belongs) if flat else x[None]
+        tangent = None if self.manifold is None else self.manifold.projector(points)
+        for lower, what in (("fun", "jacobian"), ("jacobian", "hessian")):
+            if what in given:
+                functions = self._callables[lower], self._callables[what]
+                autodiff.check_derivative(f"{self.name}: {what}", *functions, points, self._belongs, tangent)
+        self._unchecked = None
 
     def _finite(self, what: str, value: Any, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         check_output(

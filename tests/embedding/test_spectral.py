@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
@@ -189,3 +190,15 @@ def test_normal_equations_against_the_dense_jacobian(rng):
     )
     gradient = equations.gradient(frames, equations.residuals(frames))
     np.testing.assert_allclose(gradient.ravel(), dense.T @ residuals(c) / 7, atol=1e-11)
+
+
+def test_no_spare_dimension_is_refused_by_its_defect():
+    """With D = d = 2 only a flat metric embeds, and this one is curved."""
+    R = LegendreFunction(
+        lambda w: anp.sum(w * anp.log(w), axis=-1) + anp.sum(w, axis=-1) ** 2,
+        2,
+        domain=lambda w: (w > 0).all(axis=-1),
+    )
+    with pytest.raises(ConvergenceError, match=r"in R\^2 reached a defect") as caught:
+        embed(R, Box([1.0, 1.0], [1.2, 1.2]), ambient_dim=2)
+    assert caught.value.partial.ambient_dim == 2

@@ -378,3 +378,37 @@ def test_laws_fail_for_a_wrong_function():
     assert hessian_defect(WrongHessian(3), w) > 5e-7
     assert inverse_defect(WrongConjugate(3), w) > 5e-7
     assert fenchel_young_defect(WrongConjugate(3), w) > 1e-8
+
+
+@each
+def test_an_empty_batch_is_an_empty_batch(case):
+    R = case.make()
+    for Q in (R, R.conjugate):
+        empty, d = np.zeros((0, R.dim)), R.dim
+        assert Q(empty).shape == (0,) and Q.gradient(empty).shape == (0, d)
+        assert Q.hessian(empty).shape == (0, d, d) and Q.third(empty).shape == (0, d, d, d)
+
+
+def test_hyperbolic_entropy_far_beyond_its_width():
+    """arcsinh(w/2c) = ln(w/c) to all digits, though w/c overflows; and back."""
+    R = catalogue.HyperbolicEntropy([1e-8], [1e-8])
+    w = np.array([[1e300], [-1e300], [1e200], [3.0]])
+    mu = np.sign(w) * (np.log(np.abs(w)) - 2 * np.log(1e-8)) / 4
+    np.testing.assert_allclose(R.gradient(w), mu, rtol=1e-15)
+    np.testing.assert_allclose(R(w), (np.abs(w) * (4 * np.abs(mu) - 1) / 4)[:, 0], rtol=1e-14)
+    # e^{4μ} magnifies the rounding of 4μ = 728.
+    np.testing.assert_allclose(R.conjugate.gradient(mu), w, rtol=1e-12)
+    np.testing.assert_allclose(R.conjugate(mu), np.abs(w)[:, 0] / 4, rtol=1e-12)
+    np.testing.assert_allclose(R._flat_inverse(R._flat(w)), w, rtol=1e-14)
+
+
+def test_hyperbolic_flat_coordinate_is_continuous_where_its_formula_changes():
+    R = catalogue.HyperbolicEntropy([1.0], [1.0])
+    w = 2e100 * np.array([[1 - 1e-9], [1 + 1e-9]])
+    z = R._flat(w)
+    np.testing.assert_allclose(z, np.sqrt(w), rtol=1e-14)
+    np.testing.assert_allclose(R._flat_inverse(z), w, rtol=1e-13)
+
+
+def test_tsallis_entropy_of_order_two_has_no_third_derivative():
+    assert catalogue.TsallisEntropy(1, 2).third([5e-324]) == 0.0

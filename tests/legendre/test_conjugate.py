@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from zoo_legendre import CASES, relative_defect
@@ -181,3 +182,84 @@ def test_negative_control():
     w = np.array([[0.5, 2.0]])
     mu = NegativeEntropy(2).gradient(w)
     assert relative_defect(NumericalConjugate(Wrong(2)).gradient(mu), w) > 1e-4
+
+
+class Units(LegendreFunction):
+    """w -> c R(w / D): R in other units, with ∇R* = D ∇R*(D μ / c) exactly."""
+
+    def __init__(self, R, c, D):
+        self.R, self.c, self.D = R, c, D
+        self._define(R.dim, name=R.name, interior=R.domain.interior * D, is_mirror_map=None)
+
+    def _value(self, w):
+        return self.c * self.R._value(w / self.D)
+
+    def _gradient(self, w):
+        return self.c * self.R._gradient(w / self.D) / self.D
+
+    def _hessian(self, w):
+        return self.c * self.R._hessian(w / self.D) / self.D / self.D[:, None]
+
+    def _belongs(self, w):
+        return self.R._belongs(w / self.D)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("c", [1e-200, 1e-10, 1e100])
+def test_units_do_not_matter(case, c):
+    R, w = case.make(), case.points(10)
+    mu = R.gradient(w)
+    own, converged = NumericalConjugate(R)._solve(mu)
+    D = 10.0 ** np.random.default_rng(1).uniform(-20, 20, R.dim)
+    found, also = NumericalConjugate(Units(R, c, D))._solve(c * mu / D)
+    assert converged.all() and also.all()
+    # Both have the accuracy of w given μ, some 10 ε times the condition of ∇²R, below 1e4 here.
+    np.testing.assert_allclose(found / D, own, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("c", [1e-30, 1e-10, 1e-6, 1e20])
+def test_a_small_factor_and_a_small_weight(c):
+    R = LegendreFunction(
+        lambda w: c * anp.sum(w * anp.log(w), axis=-1), 1, domain=lambda w: (w > 0).all(axis=-1)
+    )
+    # μ/c = ln w + 1 = -26.6 is rounded to ε|μ/c|, which is the relative error of w = e^{μ/c - 1}.
+    np.testing.assert_allclose(R.conjugate.gradient(R.gradient([1e-12])), [1e-12], rtol=1e-13)
+
+
+def test_a_tiny_box():
+    R = LegendreFunction(
+        lambda w: -1e-20 * anp.sum(anp.log(w) + anp.log(1e-10 - w), axis=-1),
+        2,
+        domain=lambda w: ((w > 0) & (w < 1e-10)).all(axis=-1),
+        interior=[5e-11, 5e-11],
+    )
+    w = np.array([[1e-11, 9e-11], [5e-11, 1e-16]])
+    np.testing.assert_allclose(R.conjugate.gradient(R.gradient(w)), w, rtol=1e-12)
+
+
+def test_a_hessian_that_vanishes_at_the_origin():
+    R = LegendreFunction(lambda w: anp.sum(w**4, axis=-1) / 4, 1, interior=[1.0])
+    mu = np.array([[1e-200], [1e-30], [-1e-3], [1e30]])
+    np.testing.assert_allclose(R.conjugate.gradient(mu), np.cbrt(mu), rtol=1e-14)
+
+
+@pytest.mark.parametrize("beyond", [0.0, 1e-15, 1e-13, 1e-12, 1e-3])
+def test_saturation_does_not_pass_for_a_solution(beyond):
+    """The logistic function, < 1, rounds to 1; far out the automatic Hessian is 1 instead of e^{-w}."""
+    R = LegendreFunction(lambda w: anp.sum(anp.log1p(anp.exp(w)), axis=-1), 1)
+    assert not R.conjugate.domain.belongs([1.0 + beyond])
+    w = R.conjugate.gradient([1.0 - 1e-9])
+    # 1 - μ = 1e-9 is known to ε/1e-9 = 2e-7.
+    np.testing.assert_allclose(w, [np.log(1e9)], atol=1e-6)
+
+
+@pytest.mark.parametrize("mu", [0.0, 1e-300, 1e-12, -0.5])
+def test_rounding_inside_the_gradient_is_allowed_for(mu):
+    """e^w - 1 errs by ε at 0, where neither w nor μ nor w times the Hessian is of that size."""
+    R = LegendreFunction(lambda w: anp.sum(anp.exp(w) - w, axis=-1), 1, interior=[1.0])
+    np.testing.assert_allclose(R.conjugate.gradient([mu]), [np.log1p(mu)], rtol=1e-14, atol=4e-16)
+
+
+def test_a_constant_that_hides_the_value():
+    R = LegendreFunction(lambda w: 1e12 + anp.sum(anp.exp(w), axis=-1), 1)
+    np.testing.assert_allclose(R.conjugate.gradient([[1e-5], [1e20]]), np.log([[1e-5], [1e20]]), rtol=1e-14)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.legendre import LegendreFunction
+from riemflow.legendre import BurgEntropy, LegendreFunction, NegativeEntropy, Quadratic, SquaredNorm
 
 
 def entropy(w):
@@ -83,3 +83,118 @@ def test_a_domain_without_a_known_point_asks_for_one():
 def test_a_value_that_is_not_finite_at_the_interior_point_is_refused():
     with pytest.raises(DomainError, match="pass domain="):
         LegendreFunction(lambda w: anp.sum(1 / w**2, axis=-1), 2)
+
+
+def square(w):
+    return anp.sum(w**2, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gradient": lambda w: w}, "R: gradient is not the derivative.*relative deviation of 0.5"),
+        (
+            {"hessian": lambda w: np.broadcast_to(np.eye(2), (*w.shape, 2))},
+            "R: hessian is not the derivative",
+        ),
+        ({"third": lambda w: np.ones((*w.shape, 2, 2))}, "R: third is not the derivative"),
+        ({"conjugate": SquaredNorm(2)}, "SquaredNorm is not the conjugate of R"),
+    ],
+)
+def test_given_derivatives_and_conjugate_are_compared_with_the_value(options, words):
+    with pytest.raises(DomainError, match=words):
+        LegendreFunction(square, 2, **options)
+
+
+def test_right_ones_pass():
+    R = LegendreFunction(
+        square,
+        2,
+        gradient=lambda w: 2 * w,
+        hessian=lambda w: np.broadcast_to(2 * np.eye(2), (*w.shape, 2)),
+        third=lambda w: np.zeros((*w.shape, 2, 2)),
+        conjugate=Quadratic(np.eye(2) / 2),
+    )
+    assert R.conjugate.gradient([3.0, 1.0]).tolist() == [1.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gradient": lambda w: 2 * w[..., 0]}, "R: gradient returned shape"),
+        ({"third": lambda w: np.zeros(w.shape)}, "R: third returned shape"),
+        ({"conjugate": SquaredNorm(3)}, "dimension 3, but R has 2"),
+        ({"domain": lambda w: w[0] > 0}, "R: domain returned shape"),
+        ({"domain": lambda w: w > 0}, "R: domain returned shape"),
+        ({"domain": lambda w: all(w > 0)}, "R: domain raised ValueError"),
+    ],
+)
+def test_callables_of_the_wrong_shape_are_refused(options, words):
+    with pytest.raises(ShapeError, match=words):
+        LegendreFunction(square, 2, **options)
+
+
+def test_a_conjugate_made_on_demand_is_checked_on_demand():
+    with pytest.raises(ShapeError, match="dimension 3"):
+        _ = LegendreFunction(square, 2, conjugate=lambda: SquaredNorm(3)).conjugate
+
+
+def test_an_axis_summed_by_mistake_shows_even_where_d_is_the_length_of_a_batch():
+    with pytest.raises(ShapeError, match="value returned shape"):
+        LegendreFunction(lambda w: anp.sum(w**2, axis=0), 2)
+
+
+def test_a_value_that_autograd_cannot_differentiate_asks_for_its_derivative():
+    from scipy.special import xlogy
+
+    with pytest.raises(ShapeError, match=r"gradient raised TypeError.*autodiff\.anp"):
+        LegendreFunction(lambda w: xlogy(w, w).sum(axis=-1), 2, domain=positive)
+
+
+def test_convexity_does_not_depend_on_units():
+    """The Hessian diag(1e-20, 1e20), mixed a little: its smallest eigenvalue is below rounding."""
+    A = np.array([[1e-20, 0.5], [0.5, 1e20]])
+    assert LegendreFunction(lambda w: 0.5 * anp.sum(w * anp.dot(w, A), axis=-1), 2).dim == 2
+    A[0, 1] = A[1, 0] = 1.5
+    with pytest.raises(DomainError, match="not strictly convex"):
+        LegendreFunction(lambda w: 0.5 * anp.sum(w * anp.dot(w, A), axis=-1), 2)
+
+
+def test_what_the_caller_writes_into_his_arrays_later_changes_nothing():
+    A, b, point = np.eye(2), np.ones(2), np.ones(2)
+    R = NegativeEntropy(2).compose(A, b)
+    own = LegendreFunction(entropy, 2, domain=positive, interior=point)
+    before = R.gradient([1.0, 2.0])
+    A[:], b[:], point[:] = 7.0, 7.0, -1.0
+    np.testing.assert_array_equal(R.gradient([1.0, 2.0]), before)
+    assert own.domain.belongs(own.domain.interior)
+
+
+@pytest.mark.parametrize(
+    ("R", "w", "w0", "exact"),
+    [
+        # D = δ² / 2w0 (1 - δ/3w0 + …), δ = w - w0 taken in floating point.
+        (NegativeEntropy(2), [1e8 + 1e-3, 1.0], [1e8, 1.0], ((1e8 + 1e-3) - 1e8) ** 2 / 2e8),
+        # D = t - ln(1 + t) for t = w/w0 - 1.
+        (BurgEntropy(1), [1.0 + 1e-9], [1.0], ((1.0 + 1e-9) - 1.0) ** 2 / 2),
+        (NegativeEntropy(1), [1e-300], [1e-300], 0.0),
+        (NegativeEntropy(1), [3.0], [1.0], 3 * np.log(3) - 2),
+    ],
+)
+def test_bregman_divergence_of_close_points_keeps_its_digits(R, w, w0, exact):
+    # The terms left out of the series are δ/w0 = 1e-9 relative.
+    np.testing.assert_allclose(R.bregman_divergence(w, w0), exact, rtol=1e-8)
+
+
+def test_bregman_divergence_is_never_negative_and_broadcasts():
+    w0 = np.array([1e8, 1.0, 1e-8])
+    w = w0 * (
+        1 + np.random.default_rng(3).uniform(-1, 1, (200, 1)) * 10.0 ** -np.arange(0, 20.0, 0.1)[:, None]
+    )
+    D = NegativeEntropy(3).bregman_divergence(w, w0)
+    assert D.shape == (200,) and (D >= 0).all()
+    # D = Σ w0 ((1 + t) ln(1 + t) - t), t the relative deviation as rounded.
+    t = (w - w0) / w0
+    series = sum((-1.0) ** k * t**k / (k * (k - 1)) for k in range(2, 12))
+    near = np.abs(t).max(axis=-1) < 0.01
+    np.testing.assert_allclose(D[near], (w0 * series).sum(-1)[near], rtol=1e-6)
