@@ -76,7 +76,6 @@ def third(fun: Function) -> Function:
     return jacobian(hessian(fun), output_axes=2)
 
 
-<<<<<<< HEAD
 def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return (x, v) -> the derivative of f at x along v, of the shape of f(x), by one forward sweep."""
 
@@ -86,7 +85,8 @@ def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
             return make_jvp(fun, x)(v)[1]
 
     return derivative_of_fun
-=======
+
+
 def points_near(point: np.ndarray, belongs: Function, n: int = 2) -> np.ndarray:
     """Return up to n points inside a domain some 10 % of each coordinate from one inside it: shape=[k, m].
 
@@ -159,4 +159,3 @@ def _slope(fun: Function, points: np.ndarray, step: np.ndarray, belongs: Functio
     noise = EPS * np.maximum(np.abs(a), np.abs(b)).max(axis=-1, keepdims=True) / h
     slope = np.where(inside[:, None], (b - a) / (2 * h), np.nan)
     return slope, np.broadcast_to(noise, slope.shape)
->>>>>>> wp-x2
