@@ -230,7 +230,9 @@ def _newton_step(rows: np.ndarray, curvature: np.ndarray, gap: np.ndarray) -> np
     return step if np.isfinite(step).all() and step @ gap < 0 else None
 
 
-def _search(dual: _Dual, nu, step, gap):
+def _search(
+    dual: _Dual, nu: np.ndarray, step: np.ndarray, gap: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return (ν, w, gradient) at a point along the step where the slope has all but vanished, or None.
 
     A convex function's slope along a line only grows, and counts as +∞ outside the domain: the point is
@@ -243,13 +245,16 @@ def _search(dual: _Dual, nu, step, gap):
     for _ in range(MAX_TRIALS):
         trial = nu + length * step
         here = dual.slope(trial)
-        along = np.inf if here is None else step @ here[1]
-        if abs(along) <= LEFT * abs(first):
-            return trial, *here
-        if along < 0:
-            low, found = length, (trial, *here)
-        else:
+        if here is None:
             high = length
+        else:
+            along = step @ here[1]
+            if abs(along) <= LEFT * abs(first):
+                return trial, *here
+            if along < 0:
+                low, found = length, (trial, *here)
+            else:
+                high = length
         if high == np.inf:
             length *= 2.0
         elif low == 0.0:
