@@ -157,12 +157,17 @@ class IsometricEmbedding:
     def inverse(self, x: Any) -> np.ndarray:
         """argmin_w |F(w) - x|, the w with F(w) = x when x lies on M: shape=[..., D] -> shape=[..., d].
 
+        Far from M, a strict local minimum. A closed form holds, and finds its w, on all of dom R whatever
+        region was asked for; a hyperbolic one on a neighbourhood of the region; a spectral one on the
+        region. Those w are the ones that F itself takes.
+
         Raises
         ------
         ConvergenceError
-            If no nearest point inside the region is found: x is too far from M, or beyond its edge.
+            If the distance has no strict minimum there that is found: x is too far from M or beyond its
+            edge, or the infimum is not attained.
         DomainError
-            If the nearest point lies outside the region.
+            If the nearest point is found just outside a spectral embedding's region.
         """
         x = as_points("x", x, self.ambient_dim)
         with np.errstate(all="ignore"):

@@ -145,6 +145,110 @@ def test_failure_carries_what_was_reached():
     assert "failed" in repr(partial)
 
 
+def test_burg_by_hand():
+    """w = 1/(1 ∓ λ) with w_1 - w_2 = Y gives 2λ/(1 - λ²) = Y: λ = (√(1 + Y²) - 1)/Y."""
+    for target in (3.0, 2.0, 10.0, -3.0, 1e3):
+        result = minimize_bregman(legendre.BurgEntropy(2), [1.0, 1.0], [[1.0, -1.0]], [target])
+        multiplier = (np.hypot(1.0, target) - 1.0) / target
+        np.testing.assert_allclose(result.multipliers, [multiplier], rtol=1e-11)
+        np.testing.assert_allclose(result.w, [1.0 / (1.0 - multiplier), 1.0 / (1.0 + multiplier)], rtol=1e-9)
+
+
+def test_burg_limits_far_from_the_start(rng):
+    """Duals next to the edge of dom R*; SciPy minimises over the null space of Z, without any dual."""
+    R, start = legendre.BurgEntropy(5), np.ones(5)
+    for k in range(60):
+        data, feasible = rng.standard_normal((2, 5)), np.exp(3.0 * rng.standard_normal(5))
+        result = minimize_bregman(R, start, data, data @ feasible)
+        assert result.n_iterations <= 20 and result.residual < 1e-12 and result.kkt_residual < 1e-12
+        np.testing.assert_allclose(1.0 - data.T @ result.multipliers, 1.0 / result.w, rtol=1e-9)
+        if k < 5:
+            kernel = np.linalg.svd(data)[2][2:]
+
+            def divergence(v, base=feasible, kernel=kernel):
+                w = base + v @ kernel
+                return (w - np.log(w)).sum() if (w > 0).all() else np.inf
+
+            options = {"xatol": 1e-9, "fatol": 1e-13, "maxiter": 20000, "maxfev": 20000, "adaptive": True}
+            with np.errstate(all="ignore"):
+                found = minimize(divergence, np.zeros(3), method="Nelder-Mead", options=options)
+            least = (result.w - np.log(result.w)).sum()
+            assert least <= found.fun + 1e-10 * abs(found.fun)
+            assert abs(least - found.fun) <= 1e-6 * abs(found.fun)
+
+
+@pytest.mark.parametrize("exponent", range(1, 13))
+def test_hyperbolic_entropy_of_any_width(exponent):
+    """The Newton step from λ = 0 is 1/α² too long; the curvatures spread over twenty orders."""
+    rng = np.random.default_rng(0)
+    alpha = 10.0**-exponent
+    for data, sparse in (
+        (np.array([[1.0, 2.0, -1.0]]), np.array([0.0, 0.5, 0.0])),
+        (rng.standard_normal((12, 40)), np.where(np.arange(40) < 3, 2.0, 0.0)),
+        (rng.standard_normal((40, 100)), np.where(np.arange(100) < 5, -1.5, 0.0)),
+    ):
+        d = data.shape[1]
+        R = legendre.HyperbolicEntropy(np.full(d, alpha), np.full(d, alpha))
+        result = minimize_bregman(R, np.zeros(d), data, data @ sparse)
+        assert result.n_iterations <= 25 and result.residual <= 1e-12
+        # ∇R*(μ) = 2α² sinh 4μ, at μ = Zᵀλ.
+        mu = data.T @ result.multipliers
+        np.testing.assert_allclose(result.w, 2 * alpha**2 * np.sinh(4 * mu), rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(data @ result.w, data @ sparse, atol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-17, 1e-100, 1e-300])
+def test_entropy_from_a_tiny_start(scale):
+    """w_i = w_0 t^i with Σ i w_i = 1: a cubic for t."""
+    result = minimize_bregman(legendre.NegativeEntropy(3), [scale] * 3, [[1.0, 2.0, 3.0]], [1.0])
+    t = np.exp(result.multipliers[0])
+    np.testing.assert_allclose(result.w, scale * t ** np.arange(1, 4), rtol=1e-10)
+    assert abs(result.w @ [1.0, 2.0, 3.0] - 1.0) < 1e-12
+
+
+@pytest.mark.parametrize("slack", [1e-4, 1e-8, 1e-10, 1e-12])
+def test_limits_next_to_the_edge(slack, rng):
+    """Where 1 - w has lost its digits, ∇R(w) has too: what that does is no KKT residual.
+
+    One row Σw leaves w_i = Y/d; w_1 alone leaves the others their shares of 1 - w_1 (simplex) or where they
+    were (Fermi-Dirac).
+    """
+    total = 1.0 - slack
+    simplex = minimize_bregman(legendre.SimplexEntropy(4), np.full(4, 0.2), np.ones((1, 4)), [total])
+    np.testing.assert_allclose(simplex.w, total / 4, rtol=1e-12)
+    corner = minimize_bregman(legendre.SimplexEntropy(4), [0.1, 0.2, 0.3, 0.1], np.eye(4)[:1], [total])
+    np.testing.assert_allclose(
+        corner.w[1:], slack / 0.9 * np.array([0.2, 0.3, 0.1]), rtol=3e-14 / slack + 1e-9
+    )
+    fermi = minimize_bregman(legendre.FermiDirac(4), np.full(4, 0.3), np.eye(4)[:2], [total, slack])
+    np.testing.assert_allclose(fermi.w, [total, slack, 0.3, 0.3], rtol=1e-13, atol=1e-13)
+    # Random data: the answer is known by its conditions alone, checked without ∇R.
+    p = rng.dirichlet(np.ones(7)) * np.array([1.0, 1.0, slack, 1.0, slack, 1.0, 1.0])
+    near, data = (p / p.sum())[:-1], rng.standard_normal((2, 6))
+    mixed = minimize_bregman(legendre.SimplexEntropy(6), np.full(6, 1 / 7), data, data @ near)
+    odds = np.exp(data.T @ mixed.multipliers)
+    np.testing.assert_allclose(mixed.w, odds / (1.0 + odds.sum()), rtol=1e-10)
+    np.testing.assert_allclose(data @ mixed.w, data @ near, atol=1e-13)
+    for result in (simplex, corner, fermi, mixed):
+        assert result.n_iterations <= 25 and result.residual < 1e-12 and result.kkt_residual < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("R", "data", "target", "words"),
+    [
+        (legendre.SimplexEntropy(5), MIX, MIX[:, 0], "rounds to the boundary"),
+        (legendre.FermiDirac(5), np.ones((1, 5)), [5.0], "rounds to the boundary"),
+        (legendre.BurgEntropy(5), np.ones((1, 5)), [-1.0], "residual of Zw = Y is"),
+        (legendre.BurgEntropy(5), np.abs(MIX[:3]), [1.0, -1.0, 1.0], "residual of Zw = Y is"),
+        (legendre.SimplexEntropy(5), np.ones((1, 5)), [1.5], "residual of Zw = Y is"),
+        (legendre.FermiDirac(5), np.vstack([Z, Z[0]]), [50.0, 1.0, 50.0], "residual of Zw = Y is"),
+    ],
+)
+def test_the_error_says_which_residual_failed(R, data, target, words):
+    with pytest.raises(ConvergenceError, match=words):
+        minimize_bregman(R, np.full(5, 0.15), data, target)
+
+
 def test_result_is_frozen_and_tells_its_residuals():
     result = minimize_bregman(legendre.SquaredNorm(5), START, Z, Y)
     assert "converged" in repr(result) and "KKT" in repr(result)
