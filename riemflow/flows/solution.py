@@ -38,7 +38,8 @@ class Flow:
         "finished": the end time was reached; "converged": t = inf, and the flow has come to rest;
         "left-domain", "left-region": it reached the boundary of the domain, or of the region of an
         embedding; "stopped": t = inf, and it still moves at t = 1e15; "failed", "interrupted": it ended
-        early for the reason in `message`.
+        early for the reason in `message`. With throw=True an interrupt is raised on as a
+        `KeyboardInterrupt`, whose `partial` is this flow.
     message : str
     stats : mapping
         formulation, method, n_steps, n_rhs, seconds; for t = inf also residual, the last speed
@@ -191,7 +192,12 @@ def run_flow(
         solution,
         dict(maps),
     )
-    if throw and status not in GOOD and status != "interrupted":
+    if throw and status == "interrupted":
+        # A loop over flows has to end as well; what was reached goes with the exception.
+        interrupt: Any = KeyboardInterrupt(message)
+        interrupt.partial = flow
+        raise interrupt
+    if throw and status not in GOOD:
         raise ConvergenceError(
             f"The flow ended early with status {status!r}: {message}. Shorten t, change the start or the "
             "loss, or pass throw=False to get what was reached.",

@@ -247,11 +247,16 @@ def test_few_and_many_variables(rng, D):
 
 
 def test_the_fields_that_count_are_those_that_G_states(rng):
-    """A stated ∂G that is not that of fun (another metric, say) is what brackets are made of."""
+    """Under another metric of M the fields are not ∂G, and they are what brackets are made of."""
     A, x = symmetric(rng, 2, 3), rng.standard_normal(3)
     G = Quadratic(A)
     other = Parametrization(
-        G._fun, 3, 2, jacobian=lambda x: 2.0 * G._jacobian(x), hessian=lambda x: 2.0 * G._hessian(x)
+        G._fun,
+        3,
+        2,
+        jacobian=G._jacobian,
+        hessian=G._hessian,
+        inverse_metric=lambda x: np.broadcast_to(2.0 * np.eye(3), (*x.shape[:-1], 3, 3)),
     )
     for word in ((0, 1), (0, 1, 0)):
         expected = 2.0 ** len(word) * iterated_bracket(G, x, word)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import autograd.numpy as anp
 import numpy as np
@@ -261,11 +260,7 @@ def test_needs_a_parametrization_and_a_positive_tolerance():
         legendre_from_parametrization(Hadamard(1), [1.0], tol=0.0)
 
 
-def test_four_thousand_points_at_once(rng, capsys):
+def test_four_thousand_points_at_once(rng):
     R = legendre_from_parametrization(Hadamard(3), [1.0, 0.5, 2.0])
     w = np.exp(rng.uniform(-3, 3, (4000, 3)))
-    begin = time.perf_counter()
-    mu = R.gradient(w)
-    with capsys.disabled():
-        print(f" [4000 points at d = 3: {time.perf_counter() - begin:.2f} s]", end="")
-    np.testing.assert_allclose(mu, 0.25 * np.log(w / R.w_init), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(R.gradient(w), 0.25 * np.log(w / R.w_init), rtol=0, atol=1e-11)

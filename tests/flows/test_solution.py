@@ -83,7 +83,9 @@ def test_flow_tells_what_happened_and_is_frozen():
         flow.status = "converged"
 
 
-def test_interruption_keeps_what_was_reached():
+@pytest.mark.parametrize("throw", [True, False])
+def test_interruption_keeps_what_was_reached(throw):
+    """Raised on, so that a loop over flows ends as well, with the flow so far; or returned."""
     calls = []
 
     def gradient(w):
@@ -93,7 +95,12 @@ def test_interruption_keeps_what_was_reached():
         return LINEAR.gradient(w)
 
     loss = losses.Loss(lambda w: w @ LINEAR.c, 2, gradient=gradient)
-    flow = gradient_flow(Hadamard(2), loss, [1.0, 2.0], 5.0)
+    if throw:
+        with pytest.raises(KeyboardInterrupt, match="interrupted by the user") as caught:
+            gradient_flow(Hadamard(2), loss, [1.0, 2.0], 5.0)
+        flow = caught.value.partial
+    else:
+        flow = gradient_flow(Hadamard(2), loss, [1.0, 2.0], 5.0, throw=False)
     assert flow.status == "interrupted" and "interrupted by the user" in flow.message
     assert 0 < flow.t[-1] < 5.0
     np.testing.assert_allclose(flow.w[-1], [1.0, 4.0] * np.exp(-4 * flow.t[-1] * LINEAR.c), rtol=1e-6)
