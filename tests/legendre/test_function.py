@@ -151,13 +151,21 @@ def test_a_value_that_autograd_cannot_differentiate_asks_for_its_derivative():
         LegendreFunction(lambda w: xlogy(w, w).sum(axis=-1), 2, domain=positive)
 
 
-def test_convexity_does_not_depend_on_units():
-    """The Hessian diag(1e-20, 1e20), mixed a little: its smallest eigenvalue is below rounding."""
-    A = np.array([[1e-20, 0.5], [0.5, 1e20]])
-    assert LegendreFunction(lambda w: 0.5 * anp.sum(w * anp.dot(w, A), axis=-1), 2).dim == 2
-    A[0, 1] = A[1, 0] = 1.5
+@pytest.mark.parametrize("coupling", [0.5, 1.01])
+def test_convexity_does_not_depend_on_units(coupling):
+    """½(Dw)ᵀA(Dw), A of ones with c > 0 off the diagonal: positive exactly for c < 1, whatever D is."""
+    D = np.array([1e-10, 1.0, 1e10])
+    A = (1 - coupling) * np.eye(3) + coupling
+    hessian = D[:, None] * A * D
+
+    def value(w):
+        return 0.5 * anp.sum(w * anp.dot(w, hessian), axis=-1)
+
+    if coupling < 1:
+        LegendreFunction(value, 3)
+        return
     with pytest.raises(DomainError, match="not strictly convex"):
-        LegendreFunction(lambda w: 0.5 * anp.sum(w * anp.dot(w, A), axis=-1), 2)
+        LegendreFunction(value, 3)
 
 
 def test_what_the_caller_writes_into_his_arrays_later_changes_nothing():
