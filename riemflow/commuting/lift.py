@@ -267,8 +267,9 @@ class RowFactors:
         L, d = self.L, b.shape[-1]
         with np.errstate(all="ignore"):
             if d > DIRECT:
-                z = _solve_rows(L, b)
-                return np.einsum("ni,nia->na", z, self.q), _solve_rows(np.swapaxes(L, -1, -2), z)
+                inner = _solve_rows(L, b)
+                outer = _solve_rows(np.swapaxes(L, -1, -2), inner)
+                return np.einsum("ni,nia->na", inner, self.q), outer
             z: list[np.ndarray] = []
             for i in range(d):
                 z.append((b[:, i] - sum(L[:, i, k] * z[k] for k in range(i))) / L[:, i, i])

@@ -78,6 +78,7 @@ def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: flo
         leg = follow(G, here, mu, scales.x, back=back)
         after = np.einsum("ni,nia->na", mu, _fields(G, leg.x))
         # A field is invariant under its own flow, so this vanishes for every G.
+        assert leg.back is not None  # it was given
         kept = (back @ before[..., None] - leg.back @ after[..., None])[leg.done, :, 0]
         size = np.linalg.norm((back @ before[..., None])[leg.done, :, 0], axis=-1)
         lost = np.linalg.norm(kept, axis=-1) / np.where(size > 0, size, 1.0)
