@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.solution import Flow, run_flow
+from riemflow.flows.solution import Flow, metric_units, run_flow
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import LinearModelLoss, Loss, Piecewise, as_loss
@@ -109,6 +109,7 @@ def _primal(R, loss, w_init, t, options) -> Flow:
         formulation="primal",
         inside=R._belongs,
         scale=float(np.abs(w_init).max()) or 1.0,
+        units=metric_units(R._hessian, R._belongs, w_init),
         **options,
     )
 

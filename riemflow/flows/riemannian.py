@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.solution import Flow, run_flow
+from riemflow.flows.solution import Flow, metric_units, run_flow
 from riemflow.losses import as_loss
 from riemflow.validation import as_points, require_inside
 
@@ -72,6 +72,13 @@ def riemannian_gradient_flow(
             return np.full_like(w, np.nan)
         return -np.linalg.solve(matrix(base_point=w), piece._gradient(w))
 
+    def matrices(points):
+        # Not every metric that users bring takes batches.
+        found = np.asarray(matrix(base_point=points))
+        if found.shape == (*points.shape, dim):
+            return found
+        return np.array([matrix(base_point=point) for point in points])
+
     return run_flow(
         velocity,
         w_init,
@@ -83,6 +90,7 @@ def riemannian_gradient_flow(
         rtol=rtol,
         atol=atol,
         scale=float(np.abs(w_init).max()) or 1.0,
+        units=metric_units(matrices, space.belongs, w_init),
         method=method,
         progress=progress,
         throw=throw,

@@ -112,18 +112,20 @@ def run_flow(
     progress: bool,
     throw: bool,
     jac: Callable[[Any, np.ndarray], np.ndarray] | None = None,
+    units: np.ndarray | None = None,
     outside: str = "left-domain",
     measure: Callable[[np.ndarray], dict] | None = None,
 ) -> Flow:
     """Integrate state' = rhs(loss in force, state) and wrap the result as a `Flow`.
 
     `maps` turn states, shape=[n, m], into "w" and "x" or "mu"; `inside` tells whether one state is
-    in the domain, and `outside` is the status once it is not; `scale` is the typical size of the
-    state, for the absolute tolerance; `measure` makes further stats of the states at the output times.
+    in the domain, and `outside` is the status once it is not; `scale` is the typical size of the state,
+    for the absolute tolerance, unless `units` gives one for each component; `measure` makes further stats
+    of the states at the output times.
     """
     end, times = output_times(t)
     rtol = as_number("rtol", rtol, above=0.0, below=0.1)
-    atol = as_float("atol", rtol * scale if atol is None else atol)
+    atol = as_float("atol", rtol * (scale if units is None else units) if atol is None else atol)
     if (atol <= 0).any():
         raise DomainError(f"atol is {atol}, but must be > 0.")
     if atol.shape not in ((), state.shape):
@@ -204,6 +206,29 @@ def run_flow(
             partial=flow,
         )
     return flow
+
+
+def metric_units(metric: Map, belongs: Map, w: np.ndarray) -> np.ndarray:
+    """The change of each w_i, at most the size of w, over which g_ii stays within a factor of 2: [d] -> [d].
+
+    Near a boundary or a small start, a metric changes over lengths far below the size of w itself, and an
+    absolute tolerance above them would be silently wrong.
+    """
+    size = float(np.abs(w).max()) or 1.0
+    lengths = size * 8.0 ** -np.arange(40.0)
+    i = np.arange(len(w))
+    with np.errstate(all="ignore"):
+        points = w + lengths[:, None, None] * np.concatenate([np.eye(len(w)), -np.eye(len(w))])
+        flat = points.reshape(-1, len(w))
+        inside = np.asarray(belongs(flat), bool)
+        entries = np.full(flat.shape, np.nan)
+        entries[inside] = np.diagonal(metric(flat[inside]), axis1=-2, axis2=-1)
+        entries = entries.reshape(len(lengths), 2, len(w), len(w))[:, :, i, i]
+        here = np.diagonal(metric(w[None]), axis1=-2, axis2=-1)
+        similar = (np.abs(np.log2(entries / here)) <= 1.0).all(axis=1)
+    # The largest length below which all are similar; the smallest tried if none is.
+    from_below = np.logical_and.accumulate(similar[::-1], axis=0)[::-1]
+    return lengths[np.where(from_below.any(axis=0), np.argmax(from_below, axis=0), len(lengths) - 1)]
 
 
 class _Guarded:

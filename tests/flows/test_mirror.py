@@ -236,3 +236,24 @@ def test_bad_input_is_named(change, error, words):
     arguments = {"loss": LOSSES["squares"], "w_init": START, "t": 1.0} | change
     with pytest.raises(error, match=words):
         mirror_flow(FUNCTIONS["entropy"], **arguments)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1e-6, 1e-8])
+def test_primal_form_at_small_scales(alpha):
+    """The metric changes over lengths of α², far below the weights; the dual form is the reference."""
+    R = legendre.HyperbolicEntropy([alpha] * 2, [alpha] * 2)
+    loss = losses.LeastSquares([[1.0, 2.0]], [1.0])
+    end = 0.3 - 0.25 * np.log(alpha)
+    dual, primal = (mirror_flow(R, loss, [0.0, 0.0], end, formulation=f) for f in ("dual", "primal"))
+    assert np.abs(dual.w[-1]).max() > 0.1  # it has left the plateau
+    np.testing.assert_allclose(primal.w[-1], dual.w[-1], rtol=1e-6, atol=1e-7)
+
+
+def test_primal_form_from_beside_the_boundary():
+    """w' = 4w(1 - w) from 1e-16: at half the time of the logistic curve's rise."""
+    R = 0.25 * legendre.NegativeEntropy(2)
+    loss = losses.LeastSquares(np.sqrt(2) * np.eye(2), np.sqrt(2) * np.ones(2))
+    start, end = np.array([0.25, 1e-16]), np.log(1e16) / 4
+    exact = 1 / (1 + (1 / start - 1) * np.exp(-4 * end))
+    flow = mirror_flow(R, loss, start, end, formulation="primal")
+    np.testing.assert_allclose(flow.w[-1], exact, rtol=1e-6)
