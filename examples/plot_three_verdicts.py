@@ -11,7 +11,7 @@ that show it.
 import matplotlib.pyplot as plt
 import numpy as np
 
-from riemflow.commuting.classify import classify
+from riemflow.commuting.classification import classify
 from riemflow.losses import Linear, Piecewise
 from riemflow.parametrizations import HadamardDifference, MatrixFactorization, ScrewQuotient
 from riemflow.plotting import draw_schedules, draw_witness

@@ -23,8 +23,8 @@ import typer
 
 import riemflow as rf
 from riemflow.autodiff import anp
-from riemflow.commuting.classify import Classification
-from riemflow.commuting.classify import classify as classify_parametrization
+from riemflow.commuting.classification import Classification
+from riemflow.commuting.classification import classify as classify_parametrization
 from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
 
 app = typer.Typer(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import riemflow as rf
-from riemflow.commuting.classify import classify
+from riemflow.commuting.classification import classify
 from riemflow.losses import Linear, Piecewise
 from riemflow.plotting import draw_schedules, draw_witness
 

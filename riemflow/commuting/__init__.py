@@ -2,7 +2,7 @@
 
 from riemflow.commuting.brackets import lie_bracket
 from riemflow.commuting.checks import Check, check_commuting, check_regular
-from riemflow.commuting.classify import Classification, classify
+from riemflow.commuting.classification import Classification, classify
 from riemflow.commuting.coordinate_flows import coordinate_flow, joint_flow
 from riemflow.commuting.flow_domain import FlowDomain, check_flow_domain, flow_domain
 from riemflow.commuting.iterated import iterated_bracket

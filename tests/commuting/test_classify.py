@@ -28,7 +28,7 @@ def seeds(few: int, many: int = 20):
     return [k if k < few else pytest.param(k, marks=pytest.mark.slow) for k in range(many)]
 
 
-@pytest.mark.parametrize("seed", seeds(2))
+@pytest.mark.parametrize("seed", seeds(1))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_catalogue(case, seed):
     x = case.start(seed)
@@ -83,7 +83,7 @@ def quadratic(seed: int, perturbation: float) -> tuple[Quadratic, np.ndarray]:
     return Quadratic(A + perturbation * (B + np.swapaxes(B, 1, 2))), rng.standard_normal(D)
 
 
-@pytest.mark.parametrize("seed", seeds(3, 50))
+@pytest.mark.parametrize("seed", seeds(2, 50))
 @pytest.mark.parametrize("perturbation", [0.0, 0.5, 5e-7])
 def test_quadratics_commute_if_their_matrices_do(perturbation, seed):
     found = classify(*quadratic(seed, perturbation))
@@ -151,7 +151,7 @@ def test_witness_holds_in_an_independent_integration(case):
     assert gap == pytest.approx(witness.gap, rel=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(1, 3))
 def test_a_small_generic_cubic_breaks_commutation(seed):
     rng = np.random.default_rng(seed)
     cubic = rng.standard_normal((2, 4, 4, 4))
@@ -172,7 +172,7 @@ def test_start_beside_the_slit():
 
 def test_too_large_for_pull_backs(monkeypatch):
     """The loops alone decide; the orbit's dimension follows from the verdict."""
-    monkeypatch.setattr("riemflow.commuting.classify.ENTRIES", 1000)
+    monkeypatch.setattr("riemflow.commuting.classification.ENTRIES", 1000)
     found = classify(HadamardDifference(12), np.full(24, 0.7))
     assert found.verdict == "commuting" and found.orbit_dim == 12
     assert not any("pull-back" in name for name in found.defects)
