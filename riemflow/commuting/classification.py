@@ -193,7 +193,7 @@ def _conclude(
     if commutes:
         verdict, decided = "commuting", defects[f"commuting, {main}"]
         reason = f"the fields of {G.name} commute: pulled back along paths they change by {decided}"
-    elif commutes is False and mirror:
+    elif commutes is False and mirror and _agree(defects, "intrinsic") is not False:
         verdict = "projectable"
         seen = defects[f"commuting, {main}"]
         reason = f"the fields of {G.name} do not commute ({seen}), but only in ker ∂G: {decided} leaves it"
@@ -241,6 +241,8 @@ def _why_undecided(G: Parametrization, decided: Defect, mirror: bool | None, pul
         return f"loops in w do not close ({decided}), but {G.name} is too large for a search for a witness"
     if mirror is False:
         return f"brackets of {G.name} leave ker ∂G ({decided}), but no witness stands out of its own error"
+    if mirror:
+        return f"moves of {G.name} stay in ker ∂G, yet ∂G∂Gᵀ changes along it, as it does for no mirror flow"
     return f"the defects of {G.name} are too near the noise to tell: {decided}"
 
 
