@@ -182,10 +182,14 @@ def _conclude(
         for name in ("commuting", "mirror", "intrinsic"):
             if found is not None and getattr(found, name) is not None:
                 defects[f"{name}, {test}"] = getattr(found, name)
+    if pulled is not None:
+        defects["mirror, push-forward"] = pulled.pushed
     commutes, mirror = _agree(defects, "commuting"), _agree(defects, "mirror")
     main = "pull-back" if pulled is not None else "loops"
     witness = None
-    decided = defects.get(f"mirror, {main}", Defect(np.inf, np.inf, x))
+    names = ("mirror, pull-back", "mirror, push-forward") if pulled is not None else ("mirror, loops",)
+    across = [defects.get(name, Defect(np.inf, np.inf, x)) for name in names]
+    decided = max(across, key=lambda found: found.value / found.noise)
     if pulled is not None and mirror is False:
         witness = find_witness(G, x, scales, pulled.worst)
         if witness is not None and witness.gap <= PROOF * witness.error:

@@ -102,14 +102,18 @@ def field_slope(G: Parametrization, x: np.ndarray, mu: np.ndarray) -> np.ndarray
 
     Shapes: x [n, D], mu [n, d] -> [n, D, D], the columns for the directions.
     """
-    if G.manifold is None and G._inverse_metric is None:
-        return np.asarray(G._hessian_along(x, mu))
     D = G.dim_in
-    directions = np.broadcast_to(np.eye(D), (len(x), D, D))
-    if G.manifold is not None:
-        directions = G.manifold.projector(x)
+    if G.manifold is None:
+        slope = np.asarray(G._hessian_along(x, mu))
+        if G._inverse_metric is None:
+            return slope
+        # X = K p with p = Σ μ_i ∂G_i, of which only K is differentiated numerically.
+        K, p = np.asarray(G._inverse_metric(x)), np.einsum("ni,nia->na", mu, G._jacobian(x))
+        axes = np.broadcast_to(np.eye(D), (len(x), D, D))
+        change = derivative_along(G, G._inverse_metric, x, axes)
+        return K @ slope + np.einsum("nkab,nb->nak", change, p)
 
     def field(points):
         return np.einsum("ni,nkia->nka", mu, G._gradients(points))[:, :, None, :]
 
-    return np.swapaxes(derivative_along(G, field, x, directions)[:, :, 0], -1, -2)
+    return np.swapaxes(derivative_along(G, field, x, G.manifold.projector(x))[:, :, 0], -1, -2)

@@ -2,7 +2,9 @@
 
 For a path Φ along the fields, ``Y_i = (∂Φ)⁻¹ ∇G_i(Φ(x))`` is the pull-back of ∇G_i to x. All orders of Lie
 brackets are in it at once: the Y_i of all paths span the tangent space of the orbit (Sussmann, 1973), they
-equal ∇G_i(x) exactly when the fields commute, and ``Y_i - ∇G_i(x)`` lies in ker ∂G exactly when brackets do.
+equal ∇G_i(x) exactly when the fields commute, and ``Y_i - ∇G_i(x)`` lies in ker ∂G(x) exactly when brackets
+do, if G is analytic. The push-forward of ∇G_i(x), compared with ∇G_i in ker ∂G at the path's end, says the
+same in that case; a smooth G may hide from one of the two what the other sees.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ GAP = 100.0  # between the singular values kept and dropped, or the rank is unde
 
 @dataclass(frozen=True)
 class Path:
-    """Controls of the legs of a path from the start, shape=[k, d], and the index of a field beyond it."""
+    """Controls of the legs of a path from the start, shape=[k, d], and the index of the field carried.
+
+    `home` says where it shows: at the start, after the way back, or at the path's end.
+    """
 
     legs: np.ndarray
     field: int
+    home: bool
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class PullBack:
         The largest ‖Y_i - ∇G_i‖, relative to ‖∇G_i‖.
     mirror : Defect
         The largest part of it that is orthogonal to ker ∂G.
+    pushed : Defect
+        The same for the push-forwards of ∇G_i from the start, at the ends of paths.
     intrinsic : Defect or None
         The largest relative change of H = ∂G∂Gᵀ over the natural length, along directions of the orbit in
         ker ∂G; None where the orbit's dimension is undecided.
@@ -47,13 +55,14 @@ class PullBack:
     gap : float
         The ratio of the smallest singular value kept and the largest dropped.
     worst : tuple of Path
-        For each number of legs the path of the largest `mirror` defect.
+        For each number of legs the paths of the largest `mirror` and `pushed` defects.
     points : array, shape=[n, D]
         The ends of all legs.
     """
 
     commuting: Defect
     mirror: Defect
+    pushed: Defect
     intrinsic: Defect | None
     orbit_dim: int | None
     gap: float
@@ -69,7 +78,9 @@ def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: flo
     here, back = np.repeat(x[None], n, axis=0), np.repeat(np.eye(D)[None], n, axis=0)
     first = G._gradients(x)
     pulled, ends, length = [first[None]], [x[None]], np.full(n, reach)
+    backs = [np.eye(D)[None]]
     ways, controls, noise = [np.zeros((1, 0, d))], np.zeros((n, 0, d)), 0.0
+    pushed, pushed_noise = [np.zeros((1, d))], 0.0
     for _ in range(LEGS):
         direction = rng.standard_normal((n, d))
         direction *= (length * rng.uniform(0.3, 1.0, n) / np.linalg.norm(direction, axis=-1))[:, None]
@@ -79,16 +90,19 @@ def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: flo
         after = np.einsum("ni,nia->na", mu, _fields(G, leg.x))
         # A field is invariant under its own flow, so this vanishes for every G.
         assert leg.back is not None  # it was given
-        kept = (back @ before[..., None] - leg.back @ after[..., None])[leg.done, :, 0]
-        size = np.linalg.norm((back @ before[..., None])[leg.done, :, 0], axis=-1)
-        lost = np.linalg.norm(kept, axis=-1) / np.where(size > 0, size, 1.0)
-        noise = max(noise, float(lost.max(initial=0.0)))
+        one, other = ((N @ field[..., None])[..., 0] for N, field in ((back, before), (leg.back, after)))
+        noise = max(noise, _largest(_relative(one - other, one)[leg.done]))
+        moved = _push(leg.back, one[:, None])[:, 0]
+        pushed_noise = max(pushed_noise, _largest(_relative(moved - after, moved, after)[leg.done]))
         here, back = leg.x, leg.back
         controls = np.concatenate([controls, np.where(leg.done[:, None], mu, 0.0)[:, None]], axis=1)
         length[~leg.done] *= 0.25
         rows = np.flatnonzero(leg.done)
-        pulled.append(np.einsum("nab,nib->nia", back[rows], _fields(G, here[rows])))
+        there = _fields(G, here[rows])
+        pulled.append(np.einsum("nab,nib->nia", back[rows], there))
+        pushed.append(_sideways(G, here[rows], _push(back[rows], first), there))
         ends.append(here[rows])
+        backs.append(back[rows])
         ways += [controls[k : k + 1] for k in rows]
     Y, points = np.concatenate(pulled), np.concatenate(ends)
     ways = [way[0] for way in ways]
@@ -102,28 +116,53 @@ def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: flo
     rows = row_space(J)
     sideways = np.linalg.norm(change @ rows.T, axis=-1)
     k, i = np.unravel_index(np.argmax(sideways), sideways.shape)
+    forward = np.concatenate(pushed)
     basis, gap, smallest = _span(Y.reshape(-1, D), noise)
     intrinsic = None
     if basis is not None:
-        last = [(x, np.eye(D))] + [(here[k], back[k]) for k in range(n)]
-        intrinsic = _vertical_change(G, x, scales, basis, noise / smallest, last)
+        seen = zip(points, np.concatenate(backs), strict=True)
+        intrinsic = _vertical_change(G, x, scales, basis, noise / smallest, list(seen))
     return PullBack(
         Defect(float(commuting.max()), noise, points[np.argmax(commuting.max(axis=-1))]),
         Defect(float(sideways[k, i]), noise, points[k]),
+        Defect(float(forward.max()), max(pushed_noise, FLOOR), points[np.argmax(forward.max(axis=-1))]),
         intrinsic,
         None if basis is None else len(basis),
         gap,
-        _worst_paths(ways, sideways),
+        _worst_paths(ways, sideways, home=True) + _worst_paths(ways, forward, home=False),
         points,
     )
 
 
-def _worst_paths(ways: list[np.ndarray], sideways: np.ndarray) -> tuple[Path, ...]:
+def _push(back: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Carry tangent vectors at the start, [..., k, D], to the ends of paths: shape=[n, k, D]."""
+    return np.swapaxes(np.linalg.solve(back, np.swapaxes(vectors, -1, -2)), -1, -2)
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(values.max(initial=0.0))
+
+
+def _relative(change: np.ndarray, *of: np.ndarray) -> np.ndarray:
+    size = np.max([np.linalg.norm(vectors, axis=-1) for vectors in of], axis=0)
+    return np.linalg.norm(change, axis=-1) / np.where(size > 0, size, 1.0)
+
+
+def _sideways(G: Parametrization, x: np.ndarray, moved: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """The part of `moved` - `there` orthogonal to ker ∂G(x), relative: shapes [n, D], [n, d, D] -> [n, d]."""
+    moved, there = (_lowered(G, x[:, None], vectors) for vectors in (moved, there))
+    change = moved - there
+    rows = [row_space(J) for J in G._tangential_jacobian(x)]
+    across = np.stack([v @ row.T @ row for v, row in zip(change, rows, strict=True)])
+    return _relative(across, moved, there)
+
+
+def _worst_paths(ways: list[np.ndarray], sideways: np.ndarray, *, home: bool) -> tuple[Path, ...]:
     worst = []
     for legs in sorted({len(way) for way in ways} - {0}):
         rows = np.array([k for k, way in enumerate(ways) if len(way) == legs])
         k, i = np.unravel_index(np.argmax(sideways[rows]), sideways[rows].shape)
-        worst.append(Path(ways[rows[k]], int(i)))
+        worst.append(Path(ways[rows[k]], int(i), home))
     return tuple(worst)
 
 

@@ -28,7 +28,7 @@ class Witness:
     ----------
     losses : pair of Piecewise
         Linear losses, each in force for one unit of time: ``c₁ … c_k, e, -c_k … -c₁`` and
-        ``c₁ … c_k, -c_k … -c₁, e``.
+        ``c₁ … c_k, -c_k … -c₁, e``, or ``e, c₁ … c_k`` and ``c₁ … c_k, e``.
     t_end : float
     w : array, shape=[2, d]
         Where the two flows end.
@@ -52,7 +52,7 @@ class Witness:
 
 
 def find_witness(G: Parametrization, x: np.ndarray, scales: Scales, paths: Sequence[Path]) -> Witness | None:
-    """Look for a witness that conjugates a move along one field by a path on which that field changed.
+    """Look for a witness that moves along one field at either end of a path on which that field changed.
 
     Returns the one with the largest gap over error, or None if no pair of flows could be completed.
     """
@@ -60,7 +60,7 @@ def find_witness(G: Parametrization, x: np.ndarray, scales: Scales, paths: Seque
     if not candidates:
         return None
     most = max(len(path.legs) for path in paths)
-    moved = [_conjugated(path, size * scales.mu, most) for path, size in candidates]
+    moved = [_reordered(path, size * scales.mu, most) for path, size in candidates]
     schedules = np.swapaxes(np.array(moved), 0, 1)  # [2, n, 2 most + 1, d]
     flat = schedules.reshape(-1, *schedules.shape[2:])
     coarse, fine = (_ends(G, x, flat, scales, rtol) for rtol in (COARSE, FINE))
@@ -80,13 +80,15 @@ def find_witness(G: Parametrization, x: np.ndarray, scales: Scales, paths: Seque
     return Witness(losses, float(len(pieces[0])), w, float(gaps[best]), float(errors[best]))
 
 
-def _conjugated(path: Path, mu: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Controls c, e, -c and c, -c, e, each of shape [2 most + 1, d], padded with rests."""
+def _reordered(path: Path, mu: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Controls c, e, -c and c, -c, e, or e, c and c, e, each [2 most + 1, d], padded with rests."""
     e = np.zeros((1, len(mu)))
     e[0, path.field] = mu[path.field]
-    out, home = path.legs, -path.legs[::-1]
-    rest = np.zeros((2 * (most - len(out)), len(mu)))
-    return np.concatenate([out, e, home, rest]), np.concatenate([out, home, e, rest])
+    out = path.legs
+    orders = ((out, e, -out[::-1]), (out, -out[::-1], e)) if path.home else ((e, out), (out, e))
+    one, other = (np.concatenate(order) for order in orders)
+    rest = np.zeros((2 * most + 1 - len(one), len(mu)))
+    return np.concatenate([one, rest]), np.concatenate([other, rest])
 
 
 def _ends(

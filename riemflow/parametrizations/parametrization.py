@@ -165,7 +165,10 @@ class Parametrization:
 
     def _gradients(self, x: np.ndarray) -> np.ndarray:
         """The vector fields ∇G_i on M in the coordinates of R^D: shape=[..., d, D]."""
-        return self._raised(x, self._tangential_jacobian(x))
+        if self._inverse_metric is None:
+            return self._tangential_jacobian(x)
+        frame = self._frame(x)
+        return self._jacobian(x) @ frame @ np.swapaxes(frame, -1, -2)
 
     def _hessian_along(self, x: np.ndarray, mu: np.ndarray) -> np.ndarray:
         """Σ_i μ_i ∇²G_i(x): shapes=[n, D], [n, d] -> shape=[n, D, D]. One scalar's Hessian if automatic."""

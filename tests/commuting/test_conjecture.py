@@ -62,6 +62,15 @@ def test_near_the_start_it_is_projectable():
     assert found.verdict == "projectable", found
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("w1", "reach"), [(0.0, 2.0), (-1.5, 2.0), (1.5, 2.0), (2.5, 2.0), (0.0, 3.0)])
+def test_a_larger_region_refutes_it(w1, reach):
+    """Whichever bump is nearer, and neither: what hides from pull-backs is seen by push-forwards."""
+    found = classify(smooth_counterexample(), [w1, 0.0, 0.3], reach=reach)
+    assert found.verdict == "not-mirror" and found.intrinsic is False, found
+    assert found.witness is not None and found.witness.gap > 100 * found.witness.error
+
+
 @pytest.mark.parametrize(("strength", "least"), [(1.0, 0.05), (0.0, 0.0)])
 def test_moves_reordered_end_elsewhere(strength, least):
     """Left, shift z by moving w₂ there, and right into the other bump; or the shift elsewhere.
