@@ -117,7 +117,7 @@ def flow_ends(
         again, second, _ = _Run(G, *of).follow(rtol * COARSE)
         # An edge is approached to the smallest step, a blow-up until t no longer changes.
         edge = np.where(first == LEFT_DOMAIN, CLOSEST * (time[finite] + fine.units.t), 0.0)
-        accuracy[finite] = np.abs(again - time[finite]) + edge + 4 * np.finfo(float).eps * time[finite]
+        accuracy[finite] = np.abs(again - time[finite]) + edge + 16 * np.finfo(float).eps * time[finite]
         agreed = (first == reason[finite]) & (second == first)
         reason[finite[~agreed]], accuracy[finite[~agreed]] = UNDECIDED, 0.0
     end = np.where(reason == COMPLETE, np.inf, time)

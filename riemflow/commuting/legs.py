@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from riemflow.commuting.brackets import derivative_along
-from riemflow.commuting.lift import Budget, _fields, _onto
+from riemflow.commuting.lift import _fields, _onto
 from riemflow.integration import solve_batched
 from riemflow.parametrizations.parametrization import Parametrization
 
 MOST_ROUNDS = 200  # steps a leg may take; one that needs more runs into an edge and is given up
+PATIENCE = 3.0  # the same, in multiples of what half of the legs took
 JUMP = 4.0  # times what the slopes at both ends of a step allow: G has jumped
 
 
@@ -56,12 +57,11 @@ def follow(
     back : array, shape=[n, D, D], optional
     """
     n, D = x.shape
-    budget = Budget(n, MOST_ROUNDS)
     last = x.copy()
 
     def rhs(s, y, rows):
         here = y[:, :D] * unit
-        fields = budget.spend(_fields(G, here), rows)
+        fields = _fields(G, here)
         out = np.empty_like(y)
         out[:, :D] = np.einsum("ni,nia->na", mu[rows], fields) / unit
         if back is not None:
@@ -79,7 +79,8 @@ def follow(
         return np.concatenate([here / unit, y[:, D:]], axis=-1)
 
     y0 = x / unit if back is None else np.concatenate([x / unit, back.reshape(n, -1)], axis=-1)
-    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=rtol, atol=0.1 * rtol, project=settle)
+    limits = {"most_rounds": MOST_ROUNDS, "patience": PATIENCE}
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=rtol, atol=0.1 * rtol, project=settle, **limits)
     done = reached == 1.0
     ends = np.where(done[:, None], y[:, :D] * unit, x)
     if back is not None:

@@ -17,7 +17,6 @@ SLIP = 1e-4  # a correction this large, in units of x, is no rounding: the lift 
 DEPENDENT = 1e-10  # a field this close to the span of the others, relative to its length, is dependent
 FIRST = 0.1  # natural lengths that a first step may cover
 DIRECT = 6  # fields: up to so many, loops over entries are faster than LAPACK's batches
-STAGES = 12  # evaluations in a step of the integrator
 MOST_ROUNDS = 1500  # boundary points take up to 500; beyond, rounding errors are all that is resolved
 
 
@@ -84,6 +83,7 @@ def horizontal_lift(
     scales: Scales,
     *,
     most_rounds: int = MOST_ROUNDS,
+    patience: float = np.inf,
 ) -> Lift:
     """Lift the segments from start to end: ``x' = ∂Gᵀ H⁻¹ Δ, μ' = H⁻¹ Δ, R' = μ·Δ``, H = ∂G ∂Gᵀ.
 
@@ -98,12 +98,13 @@ def horizontal_lift(
     start, end : array, shape=[n, d]
     most_rounds : int
         Steps tried before a segment is given up.
+    patience : float
+        The same, in multiples of the steps that half of the segments took.
     """
     D, d = G.dim_in, G.dim
     delta = end - start
     unit = (scales.mu * np.abs(delta)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
-    budget = Budget(len(x), most_rounds)
     first, _ = _horizontal(G, x, _frame_jacobian(G, x), delta)
     length = np.linalg.norm(first, axis=-1) / scales.x
     share, speed = _graded(length)
@@ -114,7 +115,7 @@ def horizontal_lift(
     def rhs(s, y, rows):
         x, mu = split(y)
         moved = speed(s, rows)[:, None] * delta[rows]
-        lifted, velocity = _horizontal(G, x, budget.spend(_frame_jacobian(G, x), rows), moved)
+        lifted, velocity = _horizontal(G, x, _frame_jacobian(G, x), moved)
         out = np.empty_like(y)
         out[:, :D] = lifted / scales.x
         out[:, D : D + d] = velocity / scales.mu
@@ -137,7 +138,8 @@ def horizontal_lift(
     y0 = np.concatenate([x / scales.x, mu / scales.mu, np.zeros((len(x), 1))], axis=-1)
     with np.errstate(all="ignore"):
         first_step = np.where(length > 0, np.clip(FIRST / length, 0.05, 1.0), 0.05)
-    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, first_step=first_step, project=project)
+    limits = {"most_rounds": most_rounds, "patience": patience, "first_step": first_step}
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=project, **limits)
     x, mu = split(y)
     value = y[:, -1] * unit
     # Rounding of s shifts w_s by eps |Δ|, which next to the boundary is much in units of w: end at `end`.
@@ -177,11 +179,10 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
     weights = np.linalg.norm(G._gradients(x), axis=-1) * scales.x
     unit = (np.abs(mu) * (np.abs(G._fun(x)) + weights)).sum(axis=-1)
     unit = np.where(unit > 0, unit, 1.0)
-    budget = Budget(len(x))
 
     def rhs(s, y, rows):
         x = y[:, :D] * scales.x
-        J = budget.spend(_fields(G, x), rows)
+        J = _fields(G, x)
         out = np.empty_like(y)
         out[:, :D] = np.einsum("nid,ni->nd", J, mu[rows]) / scales.x
         out[:, -1] = (G._fun(x) * mu[rows]).sum(axis=-1) / unit[rows]
@@ -194,22 +195,8 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
 
     y0 = np.concatenate([x / scales.x, np.zeros((len(x), 1))], axis=-1)
     back = None if G.manifold is None else project
-    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=back)
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=back, most_rounds=MOST_ROUNDS)
     return Lift(y[:, :D] * scales.x, mu, y[:, -1] * unit, reached)
-
-
-class Budget:
-    """Ends rows that crawl: after too many evaluations their fields are NaN, and the step underflows."""
-
-    def __init__(self, n: int, most_rounds: int = MOST_ROUNDS):
-        self.spent, self.most = np.zeros(n, int), STAGES * most_rounds
-
-    def spend(self, fields: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        self.spent[rows] += 1
-        over = self.spent[rows] > self.most
-        if over.any():
-            fields[over] = np.nan
-        return fields
 
 
 def _fields(G: Parametrization, x: np.ndarray) -> np.ndarray:

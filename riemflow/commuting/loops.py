@@ -15,6 +15,7 @@ from riemflow.parametrizations.parametrization import Parametrization
 SIDE = 0.4  # of the distance over which the fields change
 SHRINKS = 6
 MOST_ROUNDS = 40  # steps a side may take; a loop that needs more runs into a boundary and is shrunk
+PATIENCE = 3.0  # the same, in multiples of what half of the sides took
 CLEAR = 1e-6  # a defect above it needs no further loops
 
 
@@ -65,8 +66,7 @@ def loop_test(G: Parametrization, x: np.ndarray, *, n_loops: int = 16, seed: int
     points: list[np.ndarray] = []
     open_rows = np.arange(len(base))
     for _ in range(SHRINKS):
-        loop = _around(G, base[open_rows], sides[open_rows], scales, there_and_back=False)
-        retrace = _around(G, base[open_rows], sides[open_rows], scales, there_and_back=True)
+        loop, retrace = _around(G, base[open_rows], sides[open_rows], scales)
         closed = loop.closed & retrace.closed
         rows = open_rows[closed]
         if len(rows):
@@ -102,21 +102,24 @@ class _Tour:
     closed: np.ndarray
 
 
-def _around(G: Parametrization, base, sides, scales, *, there_and_back: bool) -> _Tour:
-    """Lift w0 → w0+a → w0+a+b → w0+b → w0, or there and back the way it came."""
-    x, mu = base.copy(), np.zeros((len(base), G.dim))
-    start = np.array(G._fun(base))
-    here = start
-    rows = np.arange(len(base))
+def _around(G: Parametrization, base, sides, scales) -> tuple[_Tour, _Tour]:
+    """Lift w0 → w0+a → w0+a+b → w0+b → w0, and there and back the way it came."""
+    n = len(base)
+    x, mu = np.concatenate([base, base]), np.zeros((2 * n, G.dim))
+    start = np.array(G._fun(x))
+    here, rows = start, np.arange(2 * n)
     a, b = sides[:, 0], sides[:, 1]
-    for corner in (a, a + b, a if there_and_back else b, np.zeros_like(start)):
-        there = start + corner
-        lift = horizontal_lift(G, x[rows], mu[rows], here[rows], there[rows], scales, most_rounds=MOST_ROUNDS)
+    for corners in ((a, a), (a + b, a + b), (b, a), (0 * a, 0 * a)):
+        there = start + np.concatenate(corners)
+        ways = x[rows], mu[rows], here[rows], there[rows]
+        lift = horizontal_lift(G, *ways, scales, most_rounds=MOST_ROUNDS, patience=PATIENCE)
         x[rows], mu[rows] = lift.x, lift.mu
         rows, here = rows[lift.reached == 1.0], there
-    closed = np.zeros(len(base), bool)
+    closed = np.zeros(2 * n, bool)
     closed[rows] = True
-    return _Tour(x - base, mu, closed)
+    halves = (slice(n), slice(n, None))
+    loop, retrace = (_Tour(x[half] - base, mu[half], closed[half]) for half in halves)
+    return loop, retrace
 
 
 def _gaps(G, base, root, around, tour: _Tour, closed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -113,3 +113,14 @@ def test_end_time_scales_and_times_passed_are_true_times():
 def test_no_rows_are_no_trouble():
     y, reached, _ = solve_batched(lambda s, y, rows: y, np.empty((0, 3)))
     assert y.shape == (0, 3) and reached.shape == (0,)
+
+
+def test_rows_that_lag_are_given_up():
+    """y' = y² blows up at 1/y(0): what is beyond the patience of the others is not reached, they are."""
+    y0 = np.array([[0.1], [0.2], [0.3], [2.0]])
+    y, reached, stats = solve_batched(lambda s, y, rows: y**2, y0, patience=2.0)
+    assert (reached[:3] == 1.0).all() and reached[3] < 0.51
+    np.testing.assert_allclose(y[:3], y0[:3] / (1 - y0[:3]), rtol=1e-9)
+    _, _, all_the_way = solve_batched(lambda s, y, rows: y**2, y0)
+    assert stats["n_rounds"] < 0.5 * all_the_way["n_rounds"]
+    assert solve_batched(lambda s, y, rows: y**2, y0, most_rounds=2)[2]["n_rounds"] == 2
