@@ -1,4 +1,4 @@
-"""States of a horizontal lift kept so that a later point nearby is reached by a short way."""
+"""States of horizontal lifts or of joint flows kept so that a point nearby is reached by a short way."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 MOST = 64  # states kept; the oldest makes room
 DEEPEST = 8  # lifts between the start and a state
-NEAR = 0.1  # of the squared distance from w_init: less than this, and the detour pays
+NEAR = 0.1  # of the squared distance from the start: less than this, and the detour pays
 
 
 @dataclass(frozen=True)
 class State:
-    """A point w with parameters x over it, μ, R(w), H = ∂G ∂Gᵀ, and how many lifts it is from the start."""
+    """A point w with parameters x over it, μ, R(w) or Q(μ), H = ∂G ∂Gᵀ, and how many ways from the start."""
 
     w: np.ndarray
     x: np.ndarray
@@ -24,14 +24,20 @@ class State:
 
 
 class Anchors:
-    """The start of all lifts and a few states lifted from it, or from one another.
+    """The start of all ways and a few states reached from it, or from one another.
 
-    At most `DEEPEST` lifts lie between a state kept and the start, so that errors do not build up from
+    At most `DEEPEST` ways lie between a state kept and the start, so that errors do not build up from
     state to state: a value depends on what was asked before by no more than so many tolerances.
+
+    Parameters
+    ----------
+    start : State
+    dual : bool
+        Whether points are given by μ, and their distances by H, or by w and H⁻¹.
     """
 
-    def __init__(self, start: State):
-        self.start = start
+    def __init__(self, start: State, *, dual: bool = False):
+        self.start, self.dual = start, dual
         self._kept: tuple[State, ...] = ()
 
     def add(self, state: State) -> None:
@@ -40,17 +46,18 @@ class Anchors:
             return
         self._kept = (*self._kept[-(MOST - 1) :], state)
 
-    def nearest(self, w: np.ndarray) -> tuple[np.ndarray, list[State]]:
-        """Return for each row of w [n, d] the state to lift from, as an index; 0 is the start."""
+    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, list[State]]:
+        """Return for each row of w or μ [n, d] the state to go from, as an index; 0 is the start."""
         states = [self.start, *self._kept]
-        which = np.zeros(len(w), int)
+        which = np.zeros(len(points), int)
         if len(states) == 1:
             return which, states
-        H, kept = np.array([s.H for s in self._kept]), np.array([s.w for s in self._kept])
-        for k in np.flatnonzero(np.isfinite(w).all(axis=-1)):
+        where = np.array([s.mu if self.dual else s.w for s in states])
+        H = np.array([s.H for s in self._kept])
+        for k in np.flatnonzero(np.isfinite(points).all(axis=-1)):
             # Both distances in the metric at the kept state, which is the one that counts nearby.
-            both = np.stack([w[k] - kept, w[k] - np.broadcast_to(self.start.w, kept.shape)], axis=-1)
-            near, far = (both * np.linalg.solve(H, both)).sum(axis=-2).T
+            both = np.stack(np.broadcast_arrays(points[k] - where[1:], points[k] - where[0]), axis=-1)
+            near, far = (both * (H @ both if self.dual else np.linalg.solve(H, both))).sum(axis=-2).T
             ratio = near / np.where(far > 0, far, np.inf)
             ratio = np.where(far > 0, ratio, np.inf)
             best = int(np.argmin(ratio))

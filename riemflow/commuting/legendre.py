@@ -251,6 +251,7 @@ class LiftedConjugate(LegendreFunction):
     def __init__(self, base: LiftedLegendre):
         self.base, self.parametrization = base, base.parametrization
         self._define(base.dim, name=f"{base.name}*", interior=np.zeros(base.dim), is_mirror_map=None)
+        self._anchors = Anchors(base._anchors.start, dual=True)
         self._kept: tuple[tuple[np.ndarray, Lift], ...] = ()
 
     def _make_conjugate(self):
@@ -273,16 +274,37 @@ class LiftedConjugate(LegendreFunction):
             if key.shape == mu.shape and np.array_equal(key, mu):
                 return lift
         rows = mu.reshape(-1, self.dim)
+        # Rays from other points than x_init reach the same w if the flow is a mirror flow, not otherwise.
+        short = len(rows) <= 4 and self.base.verdict != "unchecked"
+        lift = self._ray_from_anchors(rows) if short else self._ray_between(rows, np.zeros(len(rows), int))
+        self._kept = ((mu.copy(), lift), *self._kept[: KEPT - 1])
+        return lift
+
+    def _ray_from_anchors(self, rows: np.ndarray) -> Lift:
+        which, states = self._anchors.nearest(rows)
+        lift = self._ray_between(rows, which, states)
+        again = (lift.reached < 1.0) & (which > 0)
+        if again.any():
+            which = np.where(again, 0, which)
+            lift = self._ray_between(rows, which, states)
+        G = self.parametrization
+        for k in np.flatnonzero(lift.reached == 1.0):
+            J, w = G._tangential_jacobian(lift.x[k]), np.asarray(G._fun(lift.x[k]))
+            depth = states[which[k]].depth + 1
+            self._anchors.add(State(w, lift.x[k], rows[k], lift.value[k], J @ J.T, depth))
+        return lift
+
+    def _ray_between(self, rows: np.ndarray, which: np.ndarray, states: list[State] | None = None) -> Lift:
+        states = states or [self._anchors.start]
         n, G = len(rows), self.parametrization
         x, value, reached = np.full((n, G.dim_in), np.nan), np.full(n, np.nan), np.zeros(n)
         good = np.flatnonzero(np.isfinite(rows).all(axis=-1))
-        ray = joint_ray(
-            G, np.repeat(self.base.x_init[None], len(good), axis=0), rows[good], self.base._scales
-        )
-        x[good], value[good], reached[good] = ray.x, ray.value, ray.reached
-        lift = Lift(x, rows, value, reached)
-        self._kept = ((mu.copy(), lift), *self._kept[: KEPT - 1])
-        return lift
+        from_x = np.array([states[k].x for k in which[good]]).reshape(-1, G.dim_in)
+        from_mu = np.array([states[k].mu for k in which[good]]).reshape(-1, self.dim)
+        ray = joint_ray(G, from_x, rows[good] - from_mu, self.base._scales)
+        x[good], reached[good] = ray.x, ray.reached
+        value[good] = ray.value + np.array([states[k].value for k in which[good]])
+        return Lift(x, rows, value, reached)
 
     def _at(self, mu: np.ndarray, quantity: str) -> np.ndarray:
         lift = self._ray(mu)

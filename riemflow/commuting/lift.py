@@ -136,9 +136,7 @@ def horizontal_lift(
         return out
 
     y0 = np.concatenate([x / scales.x, mu / scales.mu, np.zeros((len(x), 1))], axis=-1)
-    with np.errstate(all="ignore"):
-        first_step = np.where(length > 0, np.clip(FIRST / length, 0.05, 1.0), 0.05)
-    limits = {"most_rounds": most_rounds, "patience": patience, "first_step": first_step}
+    limits = {"most_rounds": most_rounds, "patience": patience, "first_step": _first_step(length)}
     y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=project, **limits)
     x, mu = split(y)
     value = y[:, -1] * unit
@@ -149,6 +147,12 @@ def horizontal_lift(
     value[done] += (mu[done] * gap).sum(axis=-1)
     x[done], mu[done] = _onto(G, x[done] + step), mu[done] + back
     return Lift(x, mu, value, np.where(reached == 1.0, 1.0, share(reached, np.arange(len(x)))))
+
+
+def _first_step(length: np.ndarray) -> np.ndarray:
+    """The share of a way, so many natural lengths long, that a first step may try."""
+    with np.errstate(all="ignore"):
+        return np.where(length > 0, np.clip(FIRST / length, 0.05, 1.0), 0.05)
 
 
 def _graded(length: np.ndarray) -> tuple[Callable, Callable]:
