@@ -12,8 +12,8 @@ from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.rays import longest, unit_directions
 from riemflow.validation import as_count, as_number, short
 
-# Growth in the last of two steps, the second over twice the decades of the first, in units of the growth in the
-# first: 2 for ln, 1 for ln ln, 1/2 for 1/ln. Below it, a quantity counts as bounded.
+# Growth in the last of two steps, the second over twice the decades of the first, in units of the growth in
+# the first: 2 for ln, 1 for ln ln, 1/2 for 1/ln. Below it, a quantity counts as bounded.
 BOUNDED = 0.75
 DEEPEST = 1e-10  # of the way from a boundary point to the interior point
 DEPTHS = DEEPEST ** np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0])
@@ -52,9 +52,9 @@ def check_bregman_function(
       are bounded for every Legendre function);
     - *consistency*: ``D_R(b, w_k) -> 0`` whenever w_k in the interior tends to b in dom R.
 
-    This is a heuristic at sampled points, not a proof. *Closed* and *consistency* are tried at boundary points
-    where random rays and the axes end: R must stay finite along the ray, D_R(b, w) must stay finite when w
-    tends to another boundary point near b, and its largest value must fall as that point tends to b.
+    This is a heuristic at sampled points, not a proof. *Closed* and *consistency* are tried at boundary
+    points where random rays and the axes end: R must stay finite along the ray, D_R(b, w) must stay finite
+    when w tends to another boundary point near b, and its largest value must fall as that point tends to b.
     *Level sets* are tried along the rays of dom R that go on to `reach`: they are star-shaped about a, so
     that an unbounded one contains a ray. A quantity counts as bounded if its growth on the last half of the
     decades is below 0.75 of that on the quarter before: ln ln passes for unbounded, 1/ln for bounded.
@@ -101,28 +101,25 @@ def check_bregman_function(
     failed = [name for name, share in shares.items() if not share <= 1.0]
     worst = max(shares, key=shares.__getitem__, default=None)
     point = center if worst is None else found.worst[worst][1]
-    sampled = f"{len(boundary)} boundary points and {int((~ends).sum())} unbounded rays"
+    n_rays = int((~ends).sum())
+    sampled = f"{len(boundary)} boundary points and {n_rays} unbounded rays"
     if found.n_left:
         sampled += f", {found.n_left} of {found.n_samples} samples left out"
     passed = not failed and found.n_left < max(found.n_samples, 1)
     if passed:
         message = f"{R.name} shows no sign of being other than a Bregman function at {sampled}"
     elif failed:
-        message = (
-            f"{R.name} is no Bregman function by the sign of {', '.join(failed)} at w = {short(point)}, "
-        )
-        message += f"the worst of {sampled}"
+        message = f"{R.name} is no Bregman function by the sign of {', '.join(failed)} at w = {short(point)}"
+        message += f", the worst of {sampled}"
     else:
         message = f"whether {R.name} is a Bregman function was not seen: {sampled}"
     details = {
         **{name: share for name, (share, _) in found.worst.items()},
-        "failed": tuple(failed), "n_boundary": len(boundary), "n_rays": int((~ends).sum()),
+        "failed": tuple(failed), "n_boundary": len(boundary), "n_rays": n_rays,
         "n_left": found.n_left,
     }  # fmt: skip
     defect = max(shares.values(), default=0.0 if passed else np.inf)
-    return Check(
-        passed, float(defect), 1.0, point.copy(), len(boundary) + int((~ends).sum()), message, details
-    )
+    return Check(passed, float(defect), 1.0, point.copy(), len(boundary) + n_rays, message, details)
 
 
 def _growth(quantity: np.ndarray) -> float:
@@ -136,7 +133,7 @@ def _growth(quantity: np.ndarray) -> float:
 
 
 def _boundary_value(R: LegendreFunction, b: np.ndarray, found: _Findings) -> float:
-    """R(b), the limit along the ray from the interior point; infinite if there is none, NaN if not to be had."""
+    """R(b), the limit along the ray from the interior point: infinite if there is none, NaN if not seen."""
     depths = DEEPEST ** np.array([0.25, 0.5, 1.0])
     values = _evaluated(R, "_value", b + depths[:, None] * (R.domain.interior - b))
     growth = _growth(values)
@@ -151,7 +148,7 @@ def _divergence(R: LegendreFunction, a: np.ndarray, value: float, y: np.ndarray)
 
 
 def _consistency(R: LegendreFunction, b: np.ndarray, value: float, found: _Findings, seed: int) -> None:
-    """How sup_ε D_R(b, b' + ε(c - b')) falls while the boundary point b' tends to b; infinite if it is not finite."""
+    """How sup_ε D_R(b, b' + ε(c - b')) falls while the boundary point b' tends to b; infinite if it is so."""
     center = R.domain.interior
     distance = float(np.linalg.norm(b - center))
     for v in unit_directions(R.dim, N_SHIFTS, seed)[2 * R.dim :]:

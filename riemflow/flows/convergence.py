@@ -23,9 +23,10 @@ def check_bregman_decrease(
 ) -> Check:
     """Check that ``D_R(w*, w(t))`` never grows, as Theorem 4.13 needs it along a mirror flow of R.
 
-    Along ``d∇R(w) = -∇L(w) dt`` its derivative is ``-∇L(w)·(w - w*)``, which is not positive for a quasi-convex
-    L and every w* with L(w*) ≤ L(w(t)), the minimisers of L over dom R above all. A time-dependent loss needs one
-    w* for all its pieces. Defect: the largest growth over the least value so far, divided by the total change.
+    Along ``d∇R(w) = -∇L(w) dt`` its derivative is ``-∇L(w)·(w - w*)``, which is not positive for a
+    quasi-convex L and every w* with L(w*) ≤ L(w(t)), the minimisers of L over dom R above all. A
+    time-dependent loss needs one w* for all its pieces. Defect: the largest growth over the least value so
+    far, divided by the total change.
 
     Parameters
     ----------
@@ -94,8 +95,8 @@ def check_loss_decrease(loss: Any, flow: Flow, *, tol: float = 1e-6, n_points: i
     passed = growth <= tol * scale
     what = "never grows" if passed else "grows"
     message = (
-        f"the loss {what} along the flow: by {growth / scale:.3g} of its change {scale:.3g} at the most (bound "
-        f"{tol:.0e}), at t = {t[k]:.4g}, the worst of {len(t)} times"
+        f"the loss {what} along the flow: by {growth / scale:.3g} of its change {scale:.3g} at the most "
+        f"(bound {tol:.0e}), at t = {t[k]:.4g}, the worst of {len(t)} times"
     )
     details = {"t": t, "loss": value, "scale": scale}
     return Check(bool(passed), float(growth / scale), tol, w[k].copy(), len(t), message, details)
@@ -104,16 +105,16 @@ def check_loss_decrease(loss: Any, flow: Flow, *, tol: float = 1e-6, n_points: i
 def check_limit_optimality(
     R: LegendreFunction, loss: Any, flow: Flow, *, tol: float = 1e-6, n_points: int = 200, seed: int = 0
 ) -> Check:
-    """Check the end w∞ of a flow: ``∇L(w∞)·(w - w∞) ≥ 0`` on dom R (Thm 4.13), and the KKT condition of Thm 3.8.
+    """Check the end w∞ of a flow: ``∇L(w∞)·(w - w∞) ≥ 0`` on dom R (Thm 4.13), and KKT (Thm 3.8).
 
-    The first is tried along sampled directions, the axes and -∇L, each as far as dom R and the size of w reach:
-    what L falls at first order, divided by the size of ∇L on the way and that length. In the interior it says
-    ∇L(w∞) = 0; for a convex L it says that w∞ minimises L over dom R.
+    The first is tried along sampled directions, the axes and -∇L, each as far as dom R and the size of w
+    reach: what L falls at first order, divided by the size of ∇L on the way and that length. In the interior
+    it says ∇L(w∞) = 0; for a convex L it says that w∞ minimises L over dom R.
 
-    The second, for a loss ℓ(Zw), is ``∇R(w∞) - ∇R(w(0)) ∈ range Zᵀ``, which says that w∞ minimises D_R(·, w(0))
-    among all w with Zw = Zw∞: the part outside the range, divided by the whole. Where w∞ lies on the boundary of
-    dom R, ∇R has no limit, but every point of a mirror flow satisfies the condition: it is then looked at where w
-    still resolves ∇R in float64.
+    The second, for a loss ℓ(Zw), is ``∇R(w∞) - ∇R(w(0)) ∈ range Zᵀ``, which says that w∞ minimises
+    D_R(·, w(0)) among all w with Zw = Zw∞: the part outside the range, divided by the whole. Where w∞ lies on
+    the boundary of dom R, ∇R has no limit, but every point of a mirror flow satisfies the condition: it is
+    then looked at where w still resolves ∇R in float64.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def check_limit_optimality(
     Returns
     -------
     check : Check
-        With details "variational", "kkt" (None unless the loss is ℓ(Zw)), "kkt_time" and "status", the flow's.
+        With details "variational", "kkt" (None unless the loss is ℓ(Zw)), "kkt_time", "status" of the flow.
 
     Raises
     ------
@@ -149,8 +150,8 @@ def check_limit_optimality(
     defect = max(variational, kkt or 0.0)
     passed, w = bool(defect <= tol), flow.w[-1]
     message = (
-        f"the end w = {short(w)} of the flow ({flow.status}) {'is' if passed else 'is NOT'} optimal: the loss "
-        f"falls at the rate {variational:.3g} along {n_tried} directions into dom {R.name}"
+        f"the end w = {short(w)} of the flow ({flow.status}) {'is' if passed else 'is NOT'} optimal: the "
+        f"loss falls at the rate {variational:.3g} along {n_tried} directions into dom {R.name}"
     )
     if kkt is not None:
         message += f", and {kkt:.3g} of ∇R(w) - ∇R(w(0)) is outside range Zᵀ"
@@ -209,7 +210,7 @@ def _variational_gap(
 
 
 def _kkt_gap(R: LegendreFunction, loss: LinearModelLoss, flow: Flow) -> tuple[float, float]:
-    """The share of ∇R(w) - ∇R(w(0)) outside range Zᵀ at the last point of the flow that resolves it, its time."""
+    """The share of ∇R(w) - ∇R(w(0)) outside range Zᵀ where the flow last resolves it, and that time."""
     inside = np.asarray(R._belongs(flow.w), bool)
     mu = np.full(flow.w.shape, np.nan)
     with np.errstate(all="ignore"):

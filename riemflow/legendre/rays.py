@@ -18,7 +18,7 @@ def unit_directions(dim: int, n: int, seed: int) -> np.ndarray:
 
 
 def longest(R: LegendreFunction, start: np.ndarray, directions: np.ndarray, reach: float) -> np.ndarray:
-    """The longest s ≤ reach with ``start + s v`` inside dom R, to 1e-11 of it: v of shape=[n, d] -> shape=[n].
+    """The longest s ≤ reach with ``start + s v`` inside dom R, to 1e-11 of it: shape=[n, d] -> shape=[n].
 
     `start`, shape=[d] or [n, d], is inside; dom R is convex, so that bisection finds the end.
     """

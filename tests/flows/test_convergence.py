@@ -84,14 +84,14 @@ def test_flow_to_the_boundary():
 
 
 def test_flow_to_the_boundary_of_interpolating_points():
-    """w₁ + w₂ = 1 and w₁ - w₂ = 1 leave (0+, 1+) no choice but (1, 0, …): the KKT condition holds on the way."""
+    """w₁ + w₂ = 1 and w₁ - w₂ = 1 leave only (1, 0, 0): the KKT condition holds on the way."""
     R = legendre.NegativeEntropy(3)
     loss = LeastSquares([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]], [1.0, 1.0])
     flow = mirror_flow(R, loss, [0.3, 0.2, 0.4], 1e5, rtol=1e-10)
     np.testing.assert_allclose(flow.w[-1], [1.0, 0.0, 0.0], atol=1e-3)
     check = check_limit_optimality(R, loss, flow, tol=1e-5)
     assert check.passed and check.details["kkt"] < 1e-8, check
-    # The flow of another R ends at the same point, the only one that fits, by a way that minimises nothing of R.
+    # The flow of another R ends at the same point, the only one that fits, by a way that is none of R's.
     other = mirror_flow(legendre.TsallisEntropy(3, 0.5), loss, [0.3, 0.2, 0.4], 1e5, rtol=1e-10)
     assert check_limit_optimality(R, loss, other, tol=1e-5).details["kkt"] > 0.01
 
