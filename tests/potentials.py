@@ -112,6 +112,27 @@ def product_potential(x: np.ndarray) -> Potential:
     return normalised(u0 * v0, value, lambda w: (np.arcsinh(w / c) - tilt) / 2)
 
 
+def even_convolution_potential(length: int) -> Callable[[np.ndarray], Potential]:
+    """Two even filters, n odd: p = K x_1, q = K x_2, (K w)_k = c_k p_k q_k with c = √n/s, s = 1, √2, √2, ….
+
+    With f_0 = x_0 and f_±j = x_j/√2, f̂_k = Σ_j f_j cos(2πjk/n) = (√n/s_k) (K x)_k, K as below and orthogonal,
+    and ŵ_k = f̂_1k f̂_2k. So R(w) is that of the product, of K w / c.
+    """
+    m = length // 2 + 1
+    s = np.where(np.arange(m) == 0, 1.0, np.sqrt(2))
+    angle = 2 * np.pi * np.outer(np.arange(m), np.arange(m)) / length
+    K = np.outer(s, s) * np.cos(angle) / np.sqrt(length)
+    c = np.sqrt(length) / s
+
+    def potential(x):
+        product = product_potential(np.concatenate([K @ x[:m], K @ x[m:]]))
+        return Potential(
+            lambda w: product.value(K @ w / c), lambda w: K.T @ (product.gradient(K @ w / c) / c)
+        )
+
+    return potential
+
+
 def burg_potential(x: np.ndarray) -> Potential:
     """H = w²."""
     w0 = np.exp(x)

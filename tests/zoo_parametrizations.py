@@ -12,6 +12,7 @@ from potentials import (
     burg_potential,
     corollary_4_17,
     diagonalised_potential,
+    even_convolution_potential,
     hopf_potential,
     power_difference_potential,
     power_potential,
@@ -25,6 +26,7 @@ from potentials import (
 
 from riemflow.parametrizations import (
     AsymmetricFactorization,
+    CircularConvolution,
     DeepLinear,
     DiagonalMeasurements,
     Exponential,
@@ -97,6 +99,17 @@ def plain_deep(x):
     g, h = x[..., 6], x[..., 7]  # W_3 = [[g], [h]]
     row = e * a + f * c, e * b + f * d
     return anp.stack([g * row[0], g * row[1], h * row[0], h * row[1]], axis=-1)
+
+
+def plain_convolution(x):
+    f, g = x[..., :3], x[..., 3:]
+    return anp.stack([sum(f[..., j] * g[..., (i - j) % 3] for j in range(3)) for i in range(3)], axis=-1)
+
+
+def plain_even_convolution(x):
+    """Filters (a, b/√2, b/√2) of length 3: their convolution is even, with second entry times √2."""
+    a, b, c, d = (x[..., k] for k in range(4))
+    return anp.stack([a * c + b * d, a * d + b * c + b * d / anp.sqrt(2.0)], axis=-1)
 
 
 def plain_screw(x):
@@ -252,6 +265,14 @@ COMMUTING = [
         row_potential(3, 2),
     ),
     ParametrizationCase(
+        "CircularConvolution-even",
+        lambda: CircularConvolution(3, symmetric=True),
+        plain_even_convolution,
+        signed(4),
+        "commuting",
+        even_convolution_potential(3),
+    ),
+    ParametrizationCase(
         "Spherical",
         lambda: Spherical(3),
         lambda x: x[..., :3] ** 2,
@@ -276,6 +297,9 @@ NOT_MIRROR = [
         plain_asymmetric,
         normal(10),
         "not-mirror",
+    ),
+    ParametrizationCase(
+        "CircularConvolution", lambda: CircularConvolution(3), plain_convolution, signed(6), "not-mirror"
     ),
     ParametrizationCase(
         "DeepLinear", lambda: DeepLinear([(2, 2), (1, 2), (2, 1)]), plain_deep, normal(8), "not-mirror"

@@ -17,6 +17,7 @@ from riemflow.parametrizations.quadratic import Quadratic
 from riemflow.validation import as_number, as_points, short
 
 LARGEST = 690.0  # e to this power, times eigenvalues and their squares, stays within float64
+OUTSIDE = 1e-11  # relative to |w|: farther from the cone nothing is inside
 MARGIN = 1e-12  # relative to |w|: as near to the boundary as the cone's membership is decided
 
 
@@ -195,9 +196,9 @@ class QuadraticLegendre(NumericalConjugate):
     """R of a commuting quadratic parametrization: the conjugate of a closed form, on a polyhedral cone.
 
     ∇R(w) = μ solves ``½ Σ_k c_k² e^{2 λ_k·μ} λ_k = w`` by Newton's method, to rounding. The interior of dom
-    R is decided by the solution itself, whose weights write w as a positive combination of the λ_k, and
-    where there is none by non-negative least squares, to 1e-12 of |w|. Points inside so near the boundary
-    that Newton's method fails in float64 raise `DomainError` when evaluated.
+    R is decided by non-negative least squares, which write w as a combination of the λ_k, to 1e-12 of |w|,
+    and nearer to the boundary by the solution itself, whose weights are such a combination. Points inside so
+    near the boundary that Newton's method fails in float64 raise `DomainError` when evaluated.
 
     Attributes
     ----------
@@ -233,8 +234,12 @@ class QuadraticLegendre(NumericalConjugate):
         return self.base._flow(self._primal(self._inside(w)))
 
     def _belongs(self, w):
-        inside = np.array(super()._belongs(w), bool).reshape(-1)
         rows = w.reshape(-1, self.dim)
-        for k in np.flatnonzero(~inside & np.isfinite(rows).all(axis=-1)):
+        inside = np.isfinite(rows).all(axis=-1)
+        near = np.zeros(len(rows), bool)
+        for k in np.flatnonzero(inside):
             inside[k] = self.base._in_open_cone(rows[k])
+            near[k] = not inside[k] and self.base._combination(rows[k])[1] <= OUTSIDE
+        if near.any():
+            inside[near] = super()._belongs(rows[near])
         return inside.reshape(w.shape[:-1])

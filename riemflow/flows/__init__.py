@@ -1,5 +1,7 @@
 """Gradient, mirror and Riemannian flows, their discrete steps and their limits."""
 
+from riemflow.flows.bregman import check_bregman_function
+from riemflow.flows.convergence import check_bregman_decrease, check_limit_optimality, check_loss_decrease
 from riemflow.flows.descent import Descent, gradient_descent, mirror_descent
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.limits import BregmanMinimum, minimize_bregman
@@ -11,6 +13,10 @@ __all__ = [
     "BregmanMinimum",
     "Descent",
     "Flow",
+    "check_bregman_decrease",
+    "check_bregman_function",
+    "check_limit_optimality",
+    "check_loss_decrease",
     "gradient_descent",
     "gradient_flow",
     "minimize_bregman",

@@ -1,5 +1,6 @@
 """Parametrizations w = G(x), and a catalogue with analytic Jacobians and Hessians."""
 
+from riemflow.parametrizations.convolution import CircularConvolution
 from riemflow.parametrizations.matrices import (
     AsymmetricFactorization,
     DeepLinear,
@@ -21,6 +22,7 @@ from riemflow.parametrizations.submanifold import Submanifold
 
 __all__ = [
     "AsymmetricFactorization",
+    "CircularConvolution",
     "DeepLinear",
     "DiagonalMeasurements",
     "Exponential",
