@@ -133,7 +133,12 @@ def verify_forward(
     except NotMirrorFlowError as refusal:
         check = refusal.check if refusal.check is not None else check_commuting(G, x_init)
         return EquivalenceReport(
-            "forward", G.name, {"Lie bracket": check.defect}, tolerance, (str(refusal),), parametrization=G
+            "forward",
+            G.name,
+            {"Lie bracket": check.defect},
+            check.tolerance,
+            (str(refusal),),
+            parametrization=G,
         )
 
     fine: dict[str, Any] = {"rtol": rtol / 10}

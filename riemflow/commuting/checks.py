@@ -88,6 +88,11 @@ def check_regular(G: Parametrization, x: Any, tol: float = 1e-12) -> Check:
         f"∂{G.name} {what}: its smallest singular value is {ratio:.3g} times the largest at x = "
         f"{short(points[k])}, the worst of {n} point{'s' if n > 1 else ''} (bound {tol:.0e})"
     )
+    if G.dim > G.dim_in:
+        message = (
+            f"∂{G.name} has rank d = {G.dim} nowhere: there are only D = {G.dim_in} parameters, so that the "
+            "weights move on a smaller set; take a G with D >= d, or fewer weights"
+        )
     details = {"smallest_singular_value": float(values[k, -1]), "largest_singular_value": float(largest[k])}
     return Check(passed, ratio, tol, points[k].copy(), n, message, details)
 

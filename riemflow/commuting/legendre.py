@@ -65,6 +65,8 @@ def legendre_from_parametrization(
     x = one_point(G, x_init, "x_init")
     regular = check_regular(G, x)
     if not regular.passed:
+        if G.dim > G.dim_in:
+            raise DomainError(f"{regular.message}.")
         raise DomainError(
             f"∂{G.name} is singular at x_init = {short(x)}: its smallest singular value is "
             f"{regular.details['smallest_singular_value']:.3g}, the largest "

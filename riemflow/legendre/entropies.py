@@ -170,7 +170,7 @@ class Softplus(SoftplusFunction, SeparableConjugate):
 
 
 class HyperbolicEntropy(Separable):
-    """R(w) = ¼ Σ w_i arcsinh(w_i / 2c_i) - √(w_i² + 4c_i²) - w_i ln(u0_i / v0_i) on R^d, c = u0 v0.
+    """R(w) = ¼ Σ [w_i arcsinh(w_i / 2c_i) - √(w_i² + 4c_i²) - w_i ln(u0_i / v0_i)] on R^d, c = u0 v0.
 
     The mirror map of w = u² - v² started at (u0, v0), in every coordinate (Cor. 4.17 of Li, Wang, Lee
     and Arora, 2022). Its conjugate is ½ Σ c_i cosh(4μ_i + ln(u0_i / v0_i)).

@@ -9,7 +9,15 @@ import numpy as np
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
-from riemflow.validation import as_count, as_points, check_vectorised, membership, require_inside, short
+from riemflow.validation import (
+    as_count,
+    as_number,
+    as_points,
+    check_vectorised,
+    membership,
+    require_inside,
+    short,
+)
 
 if TYPE_CHECKING:
     from riemflow.legendre.algebra import Composed, Scaled, Sum
@@ -60,6 +68,15 @@ class LegendreFunction:
     conjugate : LegendreFunction or callable returning one, optional
         R*; a numerical conjugate if left out.
     name : str, optional
+
+    Attributes
+    ----------
+    domain : Domain
+        With `domain.belongs(w)` and `domain.interior`, a point inside.
+    is_mirror_map : bool or None
+        Whether ∇R is onto R^d; None if not known.
+    conjugate : LegendreFunction
+        R*.
 
     Raises
     ------
@@ -307,6 +324,9 @@ class LegendreFunction:
         return Scaled(factor, self)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Scaled:
+        return self * (1.0 / as_number("divisor", divisor, above=0.0))
 
     def compose(self, A: Any, b: Any = None) -> Composed:
         """Return w -> R(A w + b) for an injective A, shape=[m, d], and b, shape=[m] (zero if left out)."""

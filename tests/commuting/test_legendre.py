@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from zoo_parametrizations import COMMUTING, NOT_MIRROR, PROJECTABLE
 
-from riemflow.commuting import legendre_from_parametrization
+from riemflow.commuting import check_regular, legendre_from_parametrization
 from riemflow.commuting.checks import reachable_points
 from riemflow.commuting.lift import natural_scales
 from riemflow.errors import DomainError, NotMirrorFlowError, ShapeError
@@ -264,3 +264,11 @@ def test_four_thousand_points_at_once(rng):
     R = legendre_from_parametrization(Hadamard(3), [1.0, 0.5, 2.0])
     w = np.exp(rng.uniform(-3, 3, (4000, 3)))
     np.testing.assert_allclose(R.gradient(w), 0.25 * np.log(w / R.w_init), rtol=0, atol=1e-11)
+
+
+def test_fewer_parameters_than_weights():
+    """No start is regular, so none is recommended."""
+    G = Parametrization(lambda x: anp.concatenate([x, x**2], axis=-1), 1, 2)
+    with pytest.raises(DomainError, match=r"rank d = 2 nowhere: there are only D = 1"):
+        legendre_from_parametrization(G, [1.0])
+    assert not check_regular(G, [1.0]).passed

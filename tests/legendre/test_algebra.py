@@ -104,3 +104,11 @@ def test_errors():
         product()
     with pytest.raises(TypeError):
         SquaredNorm(2) + 1.0
+
+
+def test_division_by_a_positive_number():
+    R, w = NegativeEntropy(2), np.array([0.3, 2.0])
+    np.testing.assert_allclose((R / 4)(w), R(w) / 4, rtol=1e-15)
+    for divisor in (0.0, -2.0, np.nan):
+        with pytest.raises(DomainError, match="divisor"):
+            _ = R / divisor
