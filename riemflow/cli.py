@@ -26,7 +26,6 @@ from riemflow.autodiff import anp
 from riemflow.commuting.classification import Classification
 from riemflow.commuting.classification import classify as classify_parametrization
 from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
-from riemflow.validation import short
 
 app = typer.Typer(
     add_completion=False,
@@ -111,8 +110,8 @@ def verify(
             raise DomainError("--at and --data need a target FILE.py:NAME.")
         reports, passed = _verify_built_in(rtol, end_time)
     else:
-        report = _verify_object(_load(target), at, data, end_time, rtol)
-        typer.echo(str(report))
+        report, loss = _verify_object(_load(target), at, data, end_time, rtol)
+        typer.echo(f"{report}\n  {_said(loss, data)}")
         reports, passed = [report.to_dict()], report.passed
     _write(json_out, {"passed": passed, "reports": reports})
     raise typer.Exit(0 if passed else 1)
@@ -347,24 +346,21 @@ def _verify_object(target: Any, at: str | None, data: Path | None, t: float, rto
     if isinstance(target, rf.LegendreFunction):
         start = target.domain.interior if at is None else _numbers("--at", at)
         loss = _default_loss(target, start) if data is None else _read_table(data, target.dim)
-        _say_where(loss, data, f"w = {short(start)}")
-        return rf.verify_reverse(target, loss, start, t, rtol=rtol)
+        return rf.verify_reverse(target, loss, start, t, rtol=rtol), loss
     if isinstance(target, rf.Parametrization):
         if at is None:
             raise DomainError("A parametrization needs a start: pass --at x1,x2,…")
         start = _numbers("--at", at)
         loss = _forward_loss(target, start) if data is None else _read_table(data, target.dim)
-        _say_where(loss, data, f"x = {short(start)}")
-        return rf.verify_forward(target, loss, start, t, rtol=rtol)
+        return rf.verify_forward(target, loss, start, t, rtol=rtol), loss
     raise DomainError(
         f"The object is a {type(target).__name__}, neither a LegendreFunction nor a Parametrization."
     )
 
 
-def _say_where(loss: rf.losses.LeastSquares, data: Path | None, start: str) -> None:
+def _said(loss: rf.losses.LeastSquares, data: Path | None) -> str:
     rows = f"{len(loss.Y)} row{'s' if len(loss.Y) > 1 else ''}"
-    source = f"of {data}" if data is not None else "drawn at random, as no --data is given"
-    typer.echo(f"Least squares of {rows} {source}, from {start}")
+    return f"least squares of {rows} " + (f"of {data}" if data else "drawn at random, as no --data is given")
 
 
 def _default_loss(R: rf.LegendreFunction, w_init: np.ndarray) -> rf.losses.LeastSquares:
