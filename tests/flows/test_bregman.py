@@ -116,7 +116,13 @@ RAYS = {
 }
 
 
-@pytest.mark.parametrize("rays", RAYS.values(), ids=RAYS.keys())
+@pytest.mark.parametrize(
+    "rays",
+    [
+        pytest.param(rays, id=name, marks=[pytest.mark.slow] * (name == "a narrow cone"))
+        for name, rays in RAYS.items()
+    ],
+)
 def test_commuting_quadratic_parametrization_has_a_bregman_function(rays):
     """Theorem 4.15(d), on cones of each kind; dom R is the closed cone of the rays."""
     basis = np.linalg.qr(np.random.default_rng(4).standard_normal((3, 3)))[0]
