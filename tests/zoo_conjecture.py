@@ -144,8 +144,8 @@ def vertical_blow_up() -> Parametrization:
     """G(w, z) = w on R² × R², fields ``X_1 = ∂_{w_1} + z_2² ∂_{z_1}``, ``X_2 = ∂_{w_2} + z_1² ∂_{z_2}``.
 
     They are the gradients for the inverse metric [[I, B], [Bᵀ, I + 2BᵀB]] with B = diag(z_2², z_1²).
-    Polynomial; brackets are vertical, and H = I. Along X_1, z_2 stays and z_1 grows linearly: complete, as X_2. Along
-    X_1 + X_2 from z_1 = z_2 = c, however, z' = z²: it blows up at t = 1/c.
+    Polynomial; brackets are vertical, and H = I. Along X_1, z_2 stays and z_1 grows linearly: complete, as
+    X_2. Along X_1 + X_2 from z_1 = z_2 = c, however, z' = z²: it blows up at t = 1/c.
     """
 
     def inverse_metric(x):
