@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Function = Callable[[np.ndarray], np.ndarray]
 
+SINGULAR = 1e-14  # an eigenvalue of an inverse metric with a unit diagonal that may be rounding
+
 
 class ParameterDomain:
     """The set M on which a parametrization lives: an open set of R^D, or a submanifold in one."""
@@ -144,10 +146,14 @@ class Parametrization:
     def _frame(self, x: np.ndarray) -> np.ndarray:
         """C with C Cᵀ = K: its columns are an orthonormal frame of M; NaN where K is not positive."""
         K = np.asarray(self._inverse_metric(x))  # type: ignore[misc]
-        good = np.array(np.isfinite(K).all(axis=(-2, -1)))
-        good[good] = np.linalg.eigvalsh(K[good])[..., 0] > 0
+        # With a unit diagonal, so that coordinates in very different units do not hide that K is positive.
+        with np.errstate(all="ignore"):
+            units = np.sqrt(np.diagonal(K, axis1=-2, axis2=-1))
+            scaled = K / units[..., :, None] / units[..., None, :]
+        good = np.array(np.isfinite(scaled).all(axis=(-2, -1)))
+        good[good] = np.linalg.eigvalsh(scaled[good])[..., 0] > SINGULAR
         frame = np.full(K.shape, np.nan)
-        frame[good] = np.linalg.cholesky(K[good])
+        frame[good] = units[good][..., None] * np.linalg.cholesky(scaled[good])
         return frame
 
     def _tangential_jacobian(self, x: np.ndarray) -> np.ndarray:
