@@ -18,7 +18,7 @@ import riemflow as rf
 
 def two_orders(G, x_init, moves):
     """Follow -∇L = each move for one unit of time, and then the last two moves in the other order."""
-    flows, times = [], np.linspace(0, len(moves), 60 * len(moves) + 1)[1:]
+    flows, times = [], np.linspace(0, len(moves), 60 * len(moves) + 1)
     for order in (moves, [*moves[:-2], moves[-1], moves[-2]]):
         losses = rf.losses.Piecewise(
             np.arange(1.0, len(moves)), [rf.losses.Linear(-np.array(move)) for move in order]
