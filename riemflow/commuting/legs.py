@@ -12,7 +12,7 @@ from riemflow.integration import solve_batched
 from riemflow.parametrizations.parametrization import Parametrization
 
 MOST_ROUNDS = 200  # steps a leg may take; one that needs more runs into an edge and is given up
-PATIENCE = 3.0  # the same, in multiples of what half of the legs took
+CRAWL = 1e-5  # of a leg, a natural length or so: a step as short as this means the same
 JUMP = 4.0  # times what the slopes at both ends of a step allow: G has jumped
 
 
@@ -79,7 +79,7 @@ def follow(
         return np.concatenate([here / unit, y[:, D:]], axis=-1)
 
     y0 = x / unit if back is None else np.concatenate([x / unit, back.reshape(n, -1)], axis=-1)
-    limits = {"most_rounds": MOST_ROUNDS, "patience": PATIENCE}
+    limits = {"most_rounds": MOST_ROUNDS, "smallest_step": CRAWL}
     y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=rtol, atol=0.1 * rtol, project=settle, **limits)
     done = reached == 1.0
     ends = np.where(done[:, None], y[:, :D] * unit, x)

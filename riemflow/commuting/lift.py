@@ -9,6 +9,7 @@ import numpy as np
 
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.integration import solve_batched
+from riemflow.integration.batched import SMALLEST_STEP
 from riemflow.parametrizations.parametrization import Parametrization
 
 RTOL = 1e-12
@@ -83,7 +84,7 @@ def horizontal_lift(
     scales: Scales,
     *,
     most_rounds: int = MOST_ROUNDS,
-    patience: float = np.inf,
+    smallest_step: float = SMALLEST_STEP,
 ) -> Lift:
     """Lift the segments from start to end: ``x' = ∂Gᵀ H⁻¹ Δ, μ' = H⁻¹ Δ, R' = μ·Δ``, H = ∂G ∂Gᵀ.
 
@@ -98,8 +99,8 @@ def horizontal_lift(
     start, end : array, shape=[n, d]
     most_rounds : int
         Steps tried before a segment is given up.
-    patience : float
-        The same, in multiples of the steps that half of the segments took.
+    smallest_step : float
+        Share of a segment below which it is given up as well.
     """
     D, d = G.dim_in, G.dim
     delta = end - start
@@ -136,7 +137,7 @@ def horizontal_lift(
         return out
 
     y0 = np.concatenate([x / scales.x, mu / scales.mu, np.zeros((len(x), 1))], axis=-1)
-    limits = {"most_rounds": most_rounds, "patience": patience, "first_step": _first_step(length)}
+    limits = {"most_rounds": most_rounds, "smallest_step": smallest_step, "first_step": _first_step(length)}
     y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=project, **limits)
     x, mu = split(y)
     value = y[:, -1] * unit

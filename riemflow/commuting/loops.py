@@ -9,13 +9,13 @@ import numpy as np
 from riemflow.commuting.brackets import gram
 from riemflow.commuting.checks import reachable_points
 from riemflow.commuting.defect import Defect
+from riemflow.commuting.legs import CRAWL
 from riemflow.commuting.lift import horizontal_lift, natural_scales
 from riemflow.parametrizations.parametrization import Parametrization
 
 SIDE = 0.4  # of the distance over which the fields change
 SHRINKS = 6
 MOST_ROUNDS = 40  # steps a side may take; a loop that needs more runs into a boundary and is shrunk
-PATIENCE = 3.0  # the same, in multiples of what half of the sides took
 CLEAR = 1e-6  # a defect above it needs no further loops
 
 
@@ -112,7 +112,7 @@ def _around(G: Parametrization, base, sides, scales) -> tuple[_Tour, _Tour]:
     for corners in ((a, a), (a + b, a + b), (b, a), (0 * a, 0 * a)):
         there = start + np.concatenate(corners)
         ways = x[rows], mu[rows], here[rows], there[rows]
-        lift = horizontal_lift(G, *ways, scales, most_rounds=MOST_ROUNDS, patience=PATIENCE)
+        lift = horizontal_lift(G, *ways, scales, most_rounds=MOST_ROUNDS, smallest_step=CRAWL)
         x[rows], mu[rows] = lift.x, lift.mu
         rows, here = rows[lift.reached == 1.0], there
     closed = np.zeros(2 * n, bool)

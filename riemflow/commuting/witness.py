@@ -98,10 +98,10 @@ def _ends(
     here = np.repeat(x[None], len(schedules), axis=0)
     good = np.arange(len(schedules))
     for mu in np.moveaxis(schedules, 1, 0):
-        leg = follow(G, here[good], mu[good], scales.x, rtol=rtol)
-        here[good[~leg.done]] = np.nan
-        good = good[leg.done]
-        here[good] = leg.x[leg.done]
+        moving = good[(mu[good] != 0).any(axis=-1)]
+        leg = follow(G, here[moving], mu[moving], scales.x, rtol=rtol)
+        here[moving] = np.where(leg.done[:, None], leg.x, np.nan)
+        good = np.setdiff1d(good, moving[~leg.done])
     return here
 
 

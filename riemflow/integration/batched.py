@@ -26,7 +26,7 @@ def solve_batched(
     first_step: float | np.ndarray = 0.05,
     project: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
     most_rounds: int = MAX_STEPS,
-    patience: float = np.inf,
+    smallest_step: float = SMALLEST_STEP,
 ) -> tuple[np.ndarray, np.ndarray, dict]:
     """Integrate y' = f(s, y) from 0 to t_end for every row of y0, by adaptive DOP853.
 
@@ -42,9 +42,9 @@ def solve_batched(
         The same arguments -> y, shape=[k, m]: a correction after each accepted step.
     most_rounds : int
         Steps, tried and accepted, after which a row is given up.
-    patience : float
-        The same in multiples of what the quicker half of the rows took: where all go equally far, the
-        others have met an edge.
+    smallest_step : float
+        Share of the interval below which a row's step underflows. Larger, it ends rows that run into an
+        edge or a blow-up long before they are there.
 
     Returns
     -------
@@ -89,11 +89,8 @@ def solve_batched(
             factor = 0.9 * np.maximum(error, 1e-10) ** (-1 / 8)
             factor = np.clip(np.where(np.isfinite(error), factor, 0.2), 0.2, np.where(accepted, 5.0, 0.9))
             h[rows] = step * factor
-            alive[rows] = h[rows] > SMALLEST_STEP
+            alive[rows] = h[rows] > smallest_step
             active = rows[(s[rows] < 1.0) & alive[rows]]
-            if 2 * len(active) <= n and patience < np.inf:
-                most_rounds = min(most_rounds, int(patience * stats["n_rounds"]))
-                patience = np.inf
     return y, s, stats
 
 
