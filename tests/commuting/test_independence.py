@@ -1,4 +1,4 @@
-"""R depends on G and the start alone: ∇R(w(t)) = -∫∇L dt whatever losses come one after another (Lemma 4.6)."""
+"""R depends on G and the start alone: ∇R(w(t)) = -∫∇L dt, whatever losses follow one another (Lemma 4.6)."""
 
 from __future__ import annotations
 
