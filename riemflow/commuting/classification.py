@@ -99,8 +99,9 @@ class Classification:
 def classify(G: Parametrization, x_init: Any, *, reach: float = 1.0, seed: int = 0) -> Classification:
     """Decide whether gradient flow through G from x_init is a mirror flow on w = G(x), numerically.
 
-    Random paths along the fields ∇G_i pull them back to the start (`commuting.pull_back`), and small
-    parallelograms in w are lifted to closed loops (`commuting.loops`). Every defect is compared with
+    Random paths along the fields ∇G_i pull them back to the start and push them forward to their ends
+    (`commuting.pull_back`), and small parallelograms in w are lifted to closed loops (`commuting.loops`).
+    Every defect is compared with
     noise measured by the same computation on quantities that vanish for every G; between 30 and 300
     times the noise it is called undecided. "not-mirror" is only said with a `Witness`.
 
