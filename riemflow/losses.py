@@ -38,6 +38,7 @@ class Loss:
     """
 
     dim: int
+    is_twice_differentiable: bool = True  # whether ∇²L was given, or can be had from autograd
 
     def __init__(
         self, value: Function, dim: int, gradient: Function | None = None, hessian: Function | None = None
@@ -48,6 +49,8 @@ class Loss:
             "gradient": gradient or autodiff.gradient(value),
             "hessian": hessian or autodiff.jacobian(gradient or autodiff.gradient(value)),
         }
+        # A gradient that the user wrote need not be one that autograd can differentiate.
+        self.is_twice_differentiable = hessian is not None or gradient is None
         given = {"gradient": gradient, "hessian": hessian}
         self._check_callables({what for what, fun in given.items() if fun is not None})
 

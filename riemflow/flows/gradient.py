@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import ShapeError
+from riemflow.flows.rest import MOST, curvature, differences, in_parameters, terms
 from riemflow.flows.solution import Flow, run_flow
 from riemflow.losses import as_loss
 from riemflow.parametrizations.parametrization import Parametrization
+
+MOST_NUMBERS = 10_000_000  # in ∇²G, for the Jacobian of the velocity to be had from it
+DOUBT = 1e-8  # of differences of the velocity, relative to its derivative
 
 
 def gradient_flow(
@@ -65,6 +69,26 @@ def gradient_flow(
         return -jacobian.T @ piece._gradient(w)
 
     manifold = G.manifold
+    flat = manifold is None and G._inverse_metric is None and not hasattr(G, "embedding")
+    explicit = flat and G.dim * G.dim_in**2 <= MOST_NUMBERS
+
+    def jacobian(piece, x):
+        w, rows = evaluate(x)
+        along_slope = G._hessian_along(x[None], piece._gradient(w)[None])[0]
+        return -(rows.T @ curvature(piece, w) @ rows + along_slope)
+
+    def linearise(piece, x):
+        sizes = np.abs(G._jacobian(x)).T @ terms(piece, G._fun(x))
+        if explicit:
+            return in_parameters(jacobian(piece, x), velocity(piece, x), sizes, x, 0.0)
+        slopes = differences(lambda y: velocity(piece, y), x)
+        frame = dual = None
+        if manifold is not None:
+            frame = dual = manifold.projector(x)
+        elif G._inverse_metric is not None:
+            frame = G._frame(x)
+            dual, sizes = np.linalg.inv(frame), np.abs(frame @ frame.T) @ sizes
+        return in_parameters(slopes, velocity(piece, x), sizes, x, DOUBT, frame, dual)
 
     def onto_manifold(x):
         return x if manifold is None else manifold.project(x)
@@ -79,6 +103,8 @@ def gradient_flow(
         inside=G._belongs,
         # An embedding is good on a region only; there is nothing wrong with R beyond it.
         outside="left-region" if hasattr(G, "embedding") else "left-domain",
+        jac=jacobian if explicit else None,
+        linearise=linearise if G.dim_in <= MOST else None,
         rtol=rtol,
         atol=atol,
         scale=float(np.abs(x_init).max()) or 1.0,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.rest import MOST, along, curvature, terms, under_cometric, under_metric
 from riemflow.flows.solution import Flow, metric_units, run_flow
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
@@ -100,6 +101,11 @@ def _primal(R, loss, w_init, t, options) -> Flow:
             return np.full_like(w, np.nan)
         return -np.linalg.solve(R._hessian(w), piece._gradient(w))
 
+    def linearise(piece, w):
+        slope, metric = piece._gradient(w), R._hessian(w)
+        change = along(R._hessian, R._belongs, w, np.linalg.solve(metric, slope))
+        return under_metric(metric, change, slope, terms(piece, w), curvature(piece, w), w)
+
     return run_flow(
         velocity,
         w_init,
@@ -109,6 +115,7 @@ def _primal(R, loss, w_init, t, options) -> Flow:
         formulation="primal",
         inside=R._belongs,
         scale=float(np.abs(w_init).max()) or 1.0,
+        linearise=linearise if R.dim <= MOST else None,
         units=metric_units(R._hessian, R._belongs, w_init),
         **options,
     )
@@ -134,8 +141,23 @@ def _dual(R, loss, w_init, t, options) -> Flow:
         inside=None if R.is_mirror_map else Q._belongs,
         scale=float(np.abs(mu_init).max()) or 1.0,
         jac=jacobian,
+        linearise=_weights_linearised(R, lambda mu: mu) if R.dim <= MOST else None,
         **options,
     )
+
+
+def _weights_linearised(R: LegendreFunction, to_mu: Any) -> Any:
+    """Return (loss, state) -> the flow of w linearised there; `to_mu` takes states to dual points."""
+    Q = R.conjugate
+
+    def linearise(piece, state):
+        mu = to_mu(state)
+        w = Q._gradient(mu)
+        slope = piece._gradient(w)
+        change = along(Q._hessian, Q._belongs, mu, -slope)
+        return under_cometric(Q._hessian(mu), change, slope, terms(piece, w), curvature(piece, w), w, mu)
+
+    return linearise
 
 
 def _row_space(R, loss, w_init, t, Z, options) -> Flow:
@@ -162,5 +184,6 @@ def _row_space(R, loss, w_init, t, Z, options) -> Flow:
         # μ is to be as accurate as in the dual form.
         scale=(float(np.abs(mu_init).max()) or 1.0) / (float(np.linalg.norm(Z, 2)) or 1.0),
         jac=jacobian,
+        linearise=_weights_linearised(R, to_mu) if R.dim <= MOST else None,
         **options,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.rest import MOST, along, curvature, terms, under_metric
 from riemflow.flows.solution import Flow, metric_units, run_flow
 from riemflow.losses import as_loss
 from riemflow.validation import as_points, require_inside
@@ -79,6 +80,14 @@ def riemannian_gradient_flow(
             return found
         return np.array([matrix(base_point=point) for point in points])
 
+    def linearise(piece, w):
+        slope, metric = piece._gradient(w), matrix(base_point=w)
+        u = np.linalg.solve(metric, slope)
+        changes = [along(lambda at: matrix(base_point=at), space.belongs, w, e) @ u for e in np.eye(dim)]
+        return under_metric(
+            metric, np.stack(changes, axis=-1), slope, terms(piece, w), curvature(piece, w), w
+        )
+
     return run_flow(
         velocity,
         w_init,
@@ -90,6 +99,7 @@ def riemannian_gradient_flow(
         rtol=rtol,
         atol=atol,
         scale=float(np.abs(w_init).max()) or 1.0,
+        linearise=linearise if dim <= MOST else None,
         units=metric_units(matrices, space.belongs, w_init),
         method=method,
         progress=progress,

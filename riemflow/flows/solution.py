@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
+from riemflow.flows.rest import Linearised
 from riemflow.flows.stillness import Stillness
 from riemflow.integration import Solution, solve_ode
 from riemflow.losses import Loss, Piecewise
@@ -43,7 +44,8 @@ class Flow:
     message : str
     stats : mapping
         formulation, method, n_steps, n_rhs, seconds; for t = inf also residual, the last speed
-        max |dstate/dt|; on a submanifold also drift, how far the integrator's x had left it.
+        max |dstate/dt|, and remaining, how far the flow linearised at the end of it still moves (None if
+        that was not computed); on a submanifold also drift, how far the integrator's x had left it.
     """
 
     t: np.ndarray
@@ -112,6 +114,7 @@ def run_flow(
     progress: bool,
     throw: bool,
     jac: Callable[[Any, np.ndarray], np.ndarray] | None = None,
+    linearise: Callable[[Any, np.ndarray], Linearised] | None = None,
     units: np.ndarray | None = None,
     outside: str = "left-domain",
     measure: Callable[[np.ndarray], dict] | None = None,
@@ -120,8 +123,9 @@ def run_flow(
 
     `maps` turn states, shape=[n, m], into "w" and "x" or "mu"; `inside` tells whether one state is
     in the domain, and `outside` is the status once it is not; `scale` is the typical size of the state,
-    for the absolute tolerance, unless `units` gives one for each component; `measure` makes further stats
-    of the states at the output times.
+    for the absolute tolerance, unless `units` gives one for each component; `linearise` linearises the
+    flow at one state, to tell rest at t = inf; `measure` makes further stats of the states at the output
+    times.
     """
     end, times = output_times(t)
     rtol = as_number("rtol", rtol, above=0.0, below=0.1)
@@ -144,11 +148,15 @@ def run_flow(
                 "elsewhere, or restrict the domain."
             )
     events: list[Callable] = [] if inside is None else [lambda t, y: bool(inside(y))]
-    limit = None
+    limit = still = None
     if end == np.inf:
         last = at(HORIZON)
         begin = float(breakpoints[-1]) if breakpoints else 0.0
-        still = Stillness(lambda y: guarded(last, y), begin, 0.1 * rtol * scale, rtol, scale)
+        # A dual point may run to infinity although w has come to rest on the boundary.
+        place = maps.get("x", maps["w"])
+        size = float(np.abs(place(state)).max()) or 1.0
+        forecast = None if linearise is None else _Forecast(linearise, last)
+        still = Stillness(lambda y: guarded(last, y), place, forecast, begin, rtol, size)
         limit, events, end = len(events), [*events, still], HORIZON
     solution = solve_ode(
         lambda s, y: guarded(at(s), y),
@@ -162,6 +170,7 @@ def run_flow(
         breakpoints=breakpoints,
         method=method,
         progress=progress,
+        longest_step=None if still is None else lambda: still.longest_step,
     )
     status, message = solution.status, solution.message
     at_time = message.rpartition(" at ")[2]
@@ -179,8 +188,9 @@ def run_flow(
     if status in GOOD and not all(np.isfinite(value).all() for value in values.values()):
         status, message = "failed", f"{message}, but its values are not finite in float64"
     with np.errstate(all="ignore"):
-        if limit is not None:
+        if still is not None:
             stats["residual"] = float(np.abs(guarded(at(solution.t[-1]), solution.y[-1])).max())
+            stats["remaining"] = still.left
         if measure is not None:
             stats |= measure(solution.y[:kept])
     flow = Flow(
@@ -243,6 +253,19 @@ class _Guarded:
         except (DomainError, ConvergenceError, np.linalg.LinAlgError) as error:
             self.reason = str(error).rstrip(".")
             return np.full(state.shape if self.columns is None else (len(state), self.columns), np.nan)
+
+
+class _Forecast:
+    """How far the flow is still going to move from a state, for `Stillness`; inf where that is unknown."""
+
+    def __init__(self, linearise: Callable[[Any, np.ndarray], Linearised], loss: Loss):
+        self.linearise, self.loss = linearise, loss
+
+    def __call__(self, state: np.ndarray) -> tuple[float, float]:
+        try:
+            return self.linearise(self.loss, state).forecast()
+        except (DomainError, ConvergenceError, np.linalg.LinAlgError):
+            return np.inf, 0.0
 
 
 def _at_edge(rhs: _Guarded, at: Callable, inside: Any, solution: Solution, scale: float) -> bool:

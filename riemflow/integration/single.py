@@ -103,6 +103,7 @@ def solve_ode(
     method: str = "auto",
     progress: bool = False,
     max_steps: int = MAX_STEPS,
+    longest_step: Callable[[], float] | None = None,
 ) -> Solution:
     """Integrate y' = f(t, y) with dense output, restarting at every breakpoint.
 
@@ -118,12 +119,15 @@ def solve_ode(
         The integration stops where one ceases to be positive, or true.
     method : "auto", "DOP853" or "CVODE"
         "auto" starts with DOP853 and hands over when its steps are bound by stability.
+    longest_step : callable, optional
+        Asked before each of CVODE's steps: a bound on its length.
     """
     if method not in ("auto", "DOP853", "CVODE"):
         raise DomainError(f"method is {method!r}, but must be 'auto', 'DOP853' or 'CVODE'.")
     start, end = t_span
     edges = [start, *sorted(b for b in breakpoints if start < b < end), end]
     run = _Run(rhs, jac, events, rtol, atol, max_steps)
+    run.longest_step = longest_step or run.longest_step
     y = np.array(y0, dtype=np.float64)
     # An integration to t = ∞ has an end so far away that only the time reached says something.
     shape = "{desc}: t = {n:.4g} | {elapsed}" if end - start > 1e12 else "{l_bar}{bar}| {elapsed}"
@@ -168,6 +172,7 @@ class _Run:
         self.bar: Any = None
         self.signs: list[bool] = []
         self.latest = np.inf
+        self.longest_step: Callable[[], float] = lambda: np.inf
 
     def f(self, t: float, y: np.ndarray) -> np.ndarray:
         # The right side may jump at the interval's end: its values inside the interval are the ones meant.
@@ -234,7 +239,8 @@ class _Run:
         t = left
         while t < right:
             try:
-                step = solver.step(right, method="onestep", tstop=right)
+                stop = min(right, t + self.longest_step())
+                step = solver.step(right, method="onestep", tstop=stop)
                 new = float(np.ravel(step.t)[-1])
                 state = np.array(np.atleast_2d(step.y)[-1])
                 if not step.success or not new > t or not np.isfinite(state).all():
