@@ -88,6 +88,15 @@ def as_number(name: str, value: Any, *, above: float = -np.inf, below: float = n
     return number
 
 
+def require_kind(name: str, value: Any, kind: type) -> None:
+    """Raise a `DomainError` unless `value` is a `kind`, which functions are wrapped as."""
+    if not isinstance(value, kind):
+        raise DomainError(
+            f"{name} is a {type(value).__name__}, but must be a {kind.__name__}: wrap a function as "
+            f"{kind.__name__}(fun, …)."
+        )
+
+
 def as_count(name: str, value: Any, *, least: int = 1) -> int:
     """Return `value` as an int that is at least `least`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):

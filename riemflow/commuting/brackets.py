@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.parametrizations.parametrization import Parametrization
+from riemflow.validation import require_kind
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -40,6 +41,7 @@ def lie_bracket(G: Parametrization, x: Any) -> np.ndarray:
     ShapeError
         If the last axis of x does not have length D.
     """
+    require_kind("G", G, Parametrization)
     x = G._inside(x)
     with np.errstate(all="ignore"):
         bracket = _bracket(G, x, G._gradients(x))

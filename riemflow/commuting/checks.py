@@ -13,7 +13,7 @@ from riemflow.commuting.legs import follow
 from riemflow.commuting.lift import Scales, natural_scales
 from riemflow.errors import ShapeError
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count, as_number, short
+from riemflow.validation import as_count, as_number, require_kind, short
 
 LEGS = 4  # coordinate flows in a random walk to a reachable point
 ENTRIES = 2_000_000  # of second derivatives held at once
@@ -69,6 +69,7 @@ def check_regular(G: Parametrization, x: Any, tol: float = 1e-12) -> Check:
     ShapeError
         If there is no point.
     """
+    require_kind("G", G, Parametrization)
     tol = as_number("tol", tol, above=0.0, below=1.0)
     if np.size(x) == 0:
         raise ShapeError(f"x has shape {np.shape(x)}, and with it no point to look at: give at least one.")
@@ -123,6 +124,7 @@ def check_commuting(
     ShapeError
         If x is not one point of R^D.
     """
+    require_kind("G", G, Parametrization)
     tol = as_number("tol", tol, above=0.0)
     n_points = as_count("n_points", n_points)
     x = one_point(G, x, "x")

@@ -16,7 +16,7 @@ from riemflow.commuting.smoothness import require_smooth
 from riemflow.commuting.witness import Witness, find_witness
 from riemflow.errors import DomainError
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count, as_number, short
+from riemflow.validation import as_count, as_number, require_kind, short
 
 ENTRIES = 30_000_000  # of second derivatives and pull-backs held at once; above it only loops are lifted
 PROOF = 100.0  # times its integration error: what the gap of a witness must exceed
@@ -126,11 +126,7 @@ def classify(G: Parametrization, x_init: Any, *, reach: float = 1.0, seed: int =
     ShapeError
         If x_init is not one point of R^D.
     """
-    if not isinstance(G, Parametrization):
-        raise DomainError(
-            f"G is a {type(G).__name__}, but must be a Parametrization: wrap a function as "
-            "Parametrization(fun, dim_in, dim)."
-        )
+    require_kind("G", G, Parametrization)
     reach, seed = as_number("reach", reach, above=0.0), as_count("seed", seed, least=0)
     x = one_point(G, x_init, "x_init")
     G.jacobian(x)  # refuses derivatives that are not finite, or of the wrong shape

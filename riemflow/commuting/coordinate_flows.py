@@ -14,7 +14,7 @@ from riemflow.commuting.lift import _fields, _onto
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.integration import solve_batched
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_float, as_number, as_points, short
+from riemflow.validation import as_float, as_number, as_points, require_kind, short
 
 RTOL = 1e-12
 ATOL = 1e-16  # in units of x over which the field changes
@@ -51,6 +51,7 @@ def coordinate_flow(G: Parametrization, x: Any, i: int, t: Any, *, rtol: float =
     ConvergenceError
         If the flow is too long or too stiff to be followed to t.
     """
+    require_kind("G", G, Parametrization)
     i = _index(G, i)
     x = G._inside(x)
     rtol = as_number("rtol", rtol, above=1e-14, below=1e-2)
@@ -99,6 +100,7 @@ def joint_flow(
     ConvergenceError
         As `coordinate_flow`.
     """
+    require_kind("G", G, Parametrization)
     x = G._inside(x)
     mu = as_points("mu", mu, G.dim)
     rtol = as_number("rtol", rtol, above=1e-14, below=1e-2)

@@ -13,7 +13,7 @@ from riemflow.commuting.coordinate_flows import follow
 from riemflow.commuting.flow_ends import BLOW_UP, COMPLETE, LEFT_DOMAIN, UNDECIDED, Ends, Units, flow_ends
 from riemflow.commuting.lift import natural_scales
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count, as_points, short
+from riemflow.validation import as_count, as_points, require_kind, short
 
 INSIDE, BEYOND = (0.2, 0.95), (1.05, 2.0)  # of a finite end: times clearly short of it, clearly past it
 LONG = 4.0  # of the natural time: sampled where there is no end
@@ -106,6 +106,7 @@ def flow_domain(G: Parametrization, x: Any) -> FlowDomain:
     ShapeError
         If x is not one point of R^D.
     """
+    require_kind("G", G, Parametrization)
     x = one_point(G, x, "x")
     ends = _all_ends(G, x[None])
     low, high = slice(0, G.dim), slice(G.dim, 2 * G.dim)
@@ -168,6 +169,7 @@ def check_flow_domain(
     ShapeError
         If x is not one point of R^D.
     """
+    require_kind("G", G, Parametrization)
     n_points, n_times = as_count("n_points", n_points), as_count("n_times", n_times)
     x = one_point(G, x, "x")
     points = reachable_points(G, x, natural_scales(G, x), n_points, seed)

@@ -12,7 +12,7 @@ from riemflow.commuting.lift import _fields, _onto, natural_scales
 from riemflow.commuting.polynomial_fields import PolynomialField, agree, moved_points, taylor_fields
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count, short
+from riemflow.validation import as_count, require_kind, short
 
 Word = tuple[int, ...]
 
@@ -59,6 +59,7 @@ def iterated_bracket(G: Parametrization, x: Any, word: Sequence[int]) -> np.ndar
     ConvergenceError
         If differences with two steps disagree.
     """
+    require_kind("G", G, Parametrization)
     x = G._inside(x)
     letters = _as_word(G, word)
     flat = x.reshape(-1, G.dim_in)

@@ -15,7 +15,7 @@ from riemflow.commuting.iterated import words_at
 from riemflow.commuting.lift import _fields, natural_scales
 from riemflow.errors import DomainError
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count, as_number, short
+from riemflow.validation import as_count, as_number, require_kind, short
 
 CLEAR = 30.0  # times the error of differences: a defect below says nothing
 MOST_WORDS = 4000  # of one length; of longer ones as many are drawn at random
@@ -79,6 +79,7 @@ def check_brackets_in_kernel(
     ConvergenceError
         If brackets can only be had by differences and these do not resolve them.
     """
+    require_kind("G", G, Parametrization)
     order, tol = as_count("order", order, least=2), as_number("tol", tol, above=0.0)
     n_points = as_count("n_points", n_points)
     x = one_point(G, x, "x")

@@ -15,7 +15,7 @@ from riemflow.commuting.loops import loop_test
 from riemflow.errors import DomainError, NotMirrorFlowError
 from riemflow.legendre.function import LegendreFunction
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_number, as_points, short
+from riemflow.validation import as_number, as_points, require_kind, short
 
 LOOP_FACTOR = 0.03  # loops are more accurate than brackets are sensitive: they get a tighter bound
 KEPT = 4  # evaluations remembered: value, gradient and Hessian are mostly wanted at one point in turn
@@ -56,11 +56,7 @@ def legendre_from_parametrization(
     NotMirrorFlowError
         If brackets do not vanish and loops do not close; its `check` holds the figures.
     """
-    if not isinstance(G, Parametrization):
-        raise DomainError(
-            f"G is a {type(G).__name__}, but must be a Parametrization: wrap a function as "
-            "Parametrization(fun, dim_in, dim)."
-        )
+    require_kind("G", G, Parametrization)
     tol = as_number("tol", tol, above=0.0)
     x = one_point(G, x_init, "x_init")
     regular = check_regular(G, x)

@@ -15,7 +15,7 @@ from riemflow.commuting.polynomial_fields import PolynomialField, as_polynomials
 from riemflow.commuting.taylor import Monomial, gradient
 from riemflow.errors import NoClosedFormError
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count
+from riemflow.validation import as_count, require_kind
 
 Word = tuple[int, ...]
 
@@ -119,6 +119,7 @@ def lie_algebra(G: Parametrization, x: Any = None, *, seed: int = 0) -> LieAlgeb
     DomainError, ShapeError
         If x is not one point of the domain.
     """
+    require_kind("G", G, Parametrization)
     rng = random.Random(as_count("seed", seed, least=0))
     if x is not None:
         x = one_point(G, x, "x")

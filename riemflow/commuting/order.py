@@ -14,7 +14,7 @@ from riemflow.commuting.flow_ends import Units
 from riemflow.commuting.lift import natural_scales
 from riemflow.errors import DomainError
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count, as_number, short
+from riemflow.validation import as_count, as_number, require_kind, short
 
 SHORTEST, LONGEST = 0.2, 0.8  # of the natural times of the fields
 COARSE = 100.0  # times the tolerance in a second run, which tells the integrator's error
@@ -57,6 +57,7 @@ def check_order_independence(
     ShapeError
         If x is not one point of R^D.
     """
+    require_kind("G", G, Parametrization)
     tol = as_number("tol", tol, above=0.0)
     n_points, n_times = as_count("n_points", n_points), as_count("n_times", n_times)
     x = one_point(G, x, "x")

@@ -11,7 +11,7 @@ import numpy as np
 from riemflow.commuting.lift import _fields, _onto, natural_scales
 from riemflow.commuting.taylor import Polynomial, Terms, gradient, product
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_points
+from riemflow.validation import as_points, require_kind
 
 AGREE = 1e-6  # of ‖∇G_i‖: traced fields that differ by more from the ones G states are not those of G
 ROUNDING = 1e-13  # of the largest ‖∇G_j‖
@@ -104,6 +104,7 @@ def as_polynomials(G: Parametrization, x: Any = None, *, seed: int = 0) -> tuple
         ``polynomial.terms`` maps a monomial, the tuple of its variables in ascending order and each as
         often as its power, to a Fraction: {(0, 0, 2): Fraction(3)} is 3 x_0² x_2.
     """
+    require_kind("G", G, Parametrization)
     if G.manifold is not None:
         return None
     traced = _trace(G._fun, [Polynomial({(a,): Fraction(1)}, None) for a in range(G.dim_in)], (G.dim,))

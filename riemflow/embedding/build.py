@@ -9,7 +9,7 @@ from riemflow.embedding.region import check_region
 from riemflow.embedding.spectral import MAX_DIM, spectral
 from riemflow.errors import DomainError, NoClosedFormError
 from riemflow.legendre.function import LegendreFunction
-from riemflow.validation import as_count, as_number
+from riemflow.validation import as_count, as_number, require_kind
 
 if TYPE_CHECKING:
     from riemflow.embedding.embedding import IsometricEmbedding
@@ -63,8 +63,7 @@ def embed(
     ConvergenceError
         If the spectral solver's defect exceeds max(tol, 1e-4); `.partial` is what it reached.
     """
-    if not isinstance(R, LegendreFunction):
-        raise DomainError(f"R is {type(R).__name__}, but must be a LegendreFunction: wrap it in one.")
+    require_kind("R", R, LegendreFunction)
     for name, value, allowed in (("method", method, METHODS), ("coordinates", coordinates, COORDINATES)):
         if value not in allowed:
             raise DomainError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}.")

@@ -10,7 +10,7 @@ from riemflow.commuting.checks import Check
 from riemflow.errors import RiemflowError
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.rays import longest, unit_directions
-from riemflow.validation import as_count, as_number, short
+from riemflow.validation import as_count, as_number, require_kind, short
 
 # Growth in the last of two steps, the second over twice the decades of the first, in units of the growth in
 # the first: 2 for ln, 1 for ln ln, 1/2 for 1/ln. Below it, a quantity counts as bounded.
@@ -78,6 +78,7 @@ def check_bregman_function(
         shares by property ("closed", "level sets", "consistency"; a property with nothing to look at is left
         out), "failed", "n_boundary", "n_rays", and "n_left", samples too near the boundary for float64.
     """
+    require_kind("R", R, LegendreFunction)
     n_points, reach = as_count("n_points", n_points), as_number("reach", reach, above=1e4)
     center = R.domain.interior
     reach *= max(1.0, float(np.linalg.norm(center)))

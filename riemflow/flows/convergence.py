@@ -12,7 +12,7 @@ from riemflow.flows.solution import Flow
 from riemflow.legendre.function import EPS, LegendreFunction
 from riemflow.legendre.rays import longest, unit_directions
 from riemflow.losses import LinearModelLoss, Loss, Piecewise, as_loss
-from riemflow.validation import as_count, as_number, as_points, short
+from riemflow.validation import as_count, as_number, as_points, require_kind, short
 
 INWARDS = 1e-9  # of the way to a point inside: from there directions along a face can be followed
 RESOLVED = 1e-9  # of ∇R(w): what rounding of w may do to it where it is compared
@@ -47,6 +47,7 @@ def check_bregman_decrease(
     ShapeError
         If the dimensions differ, or w_star is not one point.
     """
+    require_kind("R", R, LegendreFunction)
     tol, w_star = as_number("tol", tol, above=0.0), as_points("w_star", w_star, R.dim)
     if w_star.ndim != 1:
         raise ShapeError(f"w_star has shape {w_star.shape}, but must be one point of shape ({R.dim},).")
@@ -141,6 +142,7 @@ def check_limit_optimality(
     ShapeError
         If the dimensions differ.
     """
+    require_kind("R", R, LegendreFunction)
     tol, n_points = as_number("tol", tol, above=0.0), as_count("n_points", n_points)
     loss = _one_loss(loss, R.dim)
     if flow.w.shape[1] != R.dim:

@@ -13,7 +13,7 @@ from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import Loss, Piecewise, as_loss
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.validation import as_count, as_number
+from riemflow.validation import as_count, as_number, require_kind
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def gradient_descent(
     ConvergenceError
         If a step leaves the domain of G or overflows.
     """
+    require_kind("G", G, Parametrization)
     loss = _constant(as_loss(loss, G.dim))
     x_init = _one_point(G._inside(x_init, "x_init"), "x_init", G.dim_in)
     evaluate, eta = G._evaluator(), as_number("step_size", step_size, above=0.0)
@@ -136,6 +137,7 @@ def mirror_descent(
     ConvergenceError
         If a step leaves the range of ∇R or overflows.
     """
+    require_kind("R", R, LegendreFunction)
     loss = _constant(as_loss(loss, R.dim))
     w_init = _one_point(R._inside(w_init, "w_init"), "w_init", R.dim)
     Q, eta = R.conjugate, as_number("step_size", step_size, above=0.0)

@@ -11,6 +11,7 @@ from riemflow.flows.rest import MOST, curvature, differences, in_parameters, ter
 from riemflow.flows.solution import Flow, run_flow
 from riemflow.losses import as_loss
 from riemflow.parametrizations.parametrization import Parametrization
+from riemflow.validation import require_kind
 
 MOST_NUMBERS = 10_000_000  # in ∇²G, for the Jacobian of the velocity to be had from it
 DOUBT = 1e-8  # of differences of the velocity, relative to its derivative
@@ -58,6 +59,7 @@ def gradient_flow(
     ConvergenceError
         If the flow leaves the domain, does not converge (t = inf), or the integrator fails.
     """
+    require_kind("G", G, Parametrization)
     loss = as_loss(loss, G.dim)
     x_init = G._inside(x_init, "x_init")
     if x_init.ndim != 1:

@@ -10,7 +10,7 @@ from scipy.linalg import qr, solve_triangular
 
 from riemflow.errors import ConvergenceError, ShapeError
 from riemflow.legendre.function import LegendreFunction
-from riemflow.validation import as_matrix, as_points
+from riemflow.validation import as_matrix, as_points, require_kind
 
 MAX_ITERATIONS = 500
 EPS = np.finfo(float).eps
@@ -74,6 +74,7 @@ def minimize_bregman(R: LegendreFunction, w_init: Any, Z: Any, Y: Any) -> Bregma
         If no w in the interior of dom R interpolates, or the minimum lies on its boundary, as far as
         float64 tells; names the residual that failed. Its `.partial` is what was reached.
     """
+    require_kind("R", R, LegendreFunction)
     w_init = R._inside(w_init, "w_init")
     if w_init.ndim != 1:
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({R.dim},).")

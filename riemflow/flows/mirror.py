@@ -8,10 +8,11 @@ import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.flows.rest import MOST, along, curvature, terms, under_cometric, under_metric
-from riemflow.flows.solution import Flow, metric_units, run_flow
+from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import LinearModelLoss, Loss, Piecewise, as_loss
+from riemflow.validation import require_kind
 
 FORMULATIONS = ("auto", "row-space", "dual", "primal")
 
@@ -62,6 +63,7 @@ def mirror_flow(
     ConvergenceError
         If the flow runs out of the domain, does not converge (t = inf), or the integrator fails.
     """
+    require_kind("R", R, LegendreFunction)
     if formulation not in FORMULATIONS:
         raise DomainError(f"formulation is {formulation!r}, but must be one of {', '.join(FORMULATIONS)}.")
     loss = as_loss(loss, R.dim)
@@ -99,7 +101,7 @@ def _primal(R, loss, w_init, t, options) -> Flow:
     def velocity(piece, w):
         if not R._belongs(w):
             return np.full_like(w, np.nan)
-        return -np.linalg.solve(R._hessian(w), piece._gradient(w))
+        return -natural_gradient(R._hessian(w), piece._gradient(w), f"∇²{R.name}", w)
 
     def linearise(piece, w):
         slope, metric = piece._gradient(w), R._hessian(w)

@@ -8,7 +8,7 @@ import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.flows.rest import MOST, along, curvature, terms, under_metric
-from riemflow.flows.solution import Flow, metric_units, run_flow
+from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.losses import as_loss
 from riemflow.validation import as_points, require_inside
 
@@ -71,7 +71,7 @@ def riemannian_gradient_flow(
     def velocity(piece, w):
         if not np.all(space.belongs(w)):
             return np.full_like(w, np.nan)
-        return -np.linalg.solve(matrix(base_point=w), piece._gradient(w))
+        return -natural_gradient(matrix(base_point=w), piece._gradient(w), "The metric matrix", w)
 
     def matrices(points):
         # Not every metric that users bring takes batches.

@@ -13,10 +13,10 @@ from geomstats.numerics.bvp import ScipySolveBVP
 from geomstats.numerics.geodesic import ExpSolver, LogODESolver
 
 from riemflow.autodiff import anp
-from riemflow.errors import ConvergenceError, DomainError
+from riemflow.errors import ConvergenceError
 from riemflow.integration import solve_batched
 from riemflow.legendre.function import LegendreFunction
-from riemflow.validation import as_points, require_inside, short
+from riemflow.validation import as_points, require_inside, require_kind, short
 
 RTOL, ATOL = 1e-12, 1e-13
 INWARD = 1e-6  # how far inside the boundary a projected point ends, relative to the way to the centre
@@ -45,8 +45,7 @@ class HessianManifold(VectorSpaceOpenSet):
     """
 
     def __init__(self, R: LegendreFunction, equip: bool = True):
-        if not isinstance(R, LegendreFunction):
-            raise DomainError(f"R is a {type(R).__name__}, but must be a LegendreFunction.")
+        require_kind("R", R, LegendreFunction)
         self.legendre_function = R
         super().__init__(dim=R.dim, embedding_space=Euclidean(R.dim, equip=False), equip=equip)
 

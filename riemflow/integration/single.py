@@ -22,6 +22,7 @@ Event = Callable[[float, np.ndarray], "float | bool"]
 
 # Hairer and Wanner's rule: so many steps at DOP853's stability boundary and CVODE takes over; so many
 # steps inside it, one after the other, and counting starts afresh.
+STALL_STEPS, STALL = 200, 1e-4  # so many steps that cover less than this share of the time so far
 STIFF_STEPS, MILD_STEPS = 15, 6
 STABILITY = 6.1  # h times the Jacobian's norm at that boundary (Hairer and Wanner, dop853.f)
 MAX_STEPS = 200_000
@@ -172,6 +173,8 @@ class _Run:
         self.bar: Any = None
         self.signs: list[bool] = []
         self.latest = np.inf
+        self.marks: list[float] = []
+        self.since = 0.0  # times after every so many steps of an interval, and its start
         self.longest_step: Callable[[], float] = lambda: np.inf
 
     def f(self, t: float, y: np.ndarray) -> np.ndarray:
@@ -182,6 +185,7 @@ class _Run:
     def interval(self, left: float, right: float, y: np.ndarray, method: str) -> np.ndarray:
         self.latest = float(np.nextafter(right, left))
         self.signs = [event(left, y) > 0 for event in self.events]
+        self.marks, self.since = [], left
         t = left
         if method != "CVODE":
             t, y = self.explicit(left, right, y, stop_if_stiff=method == "auto")
@@ -259,7 +263,7 @@ class _Run:
         return y
 
     def accept(self, piece: _Piece) -> bool:
-        """Record a step; cut it at the first event in it and tell whether there was one."""
+        """Record a step, cut at the first event in it; tell whether there was one, or no progress."""
         self.stats["n_steps"] += 1
         self.bar.update(piece.end - piece.start)
         first, index = np.inf, None
@@ -280,9 +284,30 @@ class _Run:
                     first, index = where, k
         if index is None:
             self.pieces.append(piece)
-            return False
+            return self.stalls(piece.end)
         self.pieces.append(_Piece(piece.start, max(first, piece.start), piece.interpolant))
         self.status, self.message, self.event = "event", "stopped by an event", index
+        return True
+
+    def stalls(self, t: float) -> bool:
+        """Tell whether many steps hardly move on, as where a right side jumps and the flow slides along it.
+
+        Unlike those before a blow-up they are then not getting shorter.
+        """
+        if self.stats["n_steps"] % STALL_STEPS:
+            return False
+        self.marks = [*self.marks[-2:], t]
+        if len(self.marks) < 3:
+            return False
+        before, now = np.diff(self.marks)
+        if not 0.5 * before < now < STALL * (t - self.since):
+            return False
+        self.fail(
+            f"the last {STALL_STEPS} steps are {now / STALL_STEPS:.0e} long on average, as where the right "
+            "side jumps: a loss with kinks, such as |w|, has to be smoothed",
+            t,
+            np.empty(0),
+        )
         return True
 
     def fail(self, message: str, t: float, y: np.ndarray):

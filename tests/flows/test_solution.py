@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
 from riemflow import legendre, losses
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows import gradient_flow, mirror_flow
-from riemflow.parametrizations import Hadamard
+from riemflow.flows import gradient_flow, mirror_flow, riemannian_gradient_flow
+from riemflow.geometry import HessianManifold
+from riemflow.parametrizations import Hadamard, Identity
 
 LINEAR = losses.Linear([1.0, -0.5])
 
@@ -133,3 +135,32 @@ def test_method_can_be_chosen(method):
     flow = flow_of(2.0, method=method)
     assert flow.stats["method"] == method
     np.testing.assert_allclose(flow.w[-1], [1.0, 4.0] * np.exp(-8 * LINEAR.c), rtol=1e-6)
+
+
+@pytest.mark.parametrize("t", [5.0, np.inf])
+def test_kinks_end_a_flow_soon_and_say_why(t):
+    """|w - 0.3| pulls to 0.3 at speed 1 and then jumps: steps of 1e-8 for ever."""
+    kinked = losses.Loss(lambda w: anp.sum(anp.abs(w - 0.3), axis=-1), 1)
+    flow = gradient_flow(Identity(1), kinked, [1.0], t, throw=False)
+    assert flow.status == "failed" and "kinks" in flow.message
+    assert flow.stats["n_steps"] < 2000 and flow.t[-1] == pytest.approx(0.7, abs=1e-3)
+    np.testing.assert_allclose(flow.w[-1], 0.3, atol=1e-6)
+
+
+@pytest.mark.parametrize("riemannian", [False, True])
+def test_where_r_is_not_convex_a_flow_cannot_start_and_ends(riemannian):
+    """R'' = 1 - w² vanishes at 1, where w - w³/3 = 2/3 is reached at t = 2/3 - (½ - 1/24)."""
+    R = legendre.LegendreFunction(lambda w: anp.sum(w**2 / 2 - w**4 / 12, axis=-1), 1)
+
+    def flow(w_init):
+        if riemannian:
+            return riemannian_gradient_flow(
+                HessianManifold(R), losses.Linear([-1.0]), w_init, 3.0, throw=False
+            )
+        return mirror_flow(R, losses.Linear([-1.0]), w_init, 3.0, formulation="primal", throw=False)
+
+    with pytest.raises(DomainError, match=r"not positive definite at w = \[2"):
+        flow([2.0])
+    ended = flow([0.5])
+    assert ended.status == "failed" and "not positive definite" in ended.message
+    assert ended.t[-1] == pytest.approx(2 / 3 - (0.5 - 1 / 24), abs=1e-6)
