@@ -72,6 +72,10 @@ class Flow:
             raise DomainError(f"This flow has no dense {of!r}: ask for one of {sorted(self._maps)}.")
         return self._maps[of](self._solution.sol(as_float("t", t)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a copy keeps: all but the dense solution, which holds functions."""
+        return {**self.__dict__, "_solution": None, "_maps": {}}
+
     def __repr__(self) -> str:
         stats = self.stats
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import autograd.numpy as anp
 import numpy as np
@@ -164,3 +165,12 @@ def test_where_r_is_not_convex_a_flow_cannot_start_and_ends(riemannian):
     ended = flow([0.5])
     assert ended.status == "failed" and "not positive definite" in ended.message
     assert ended.t[-1] == pytest.approx(2 / 3 - (0.5 - 1 / 24), abs=1e-6)
+
+
+def test_a_pickled_flow_keeps_its_figures():
+    flow = flow_of([0.5, 1.0])
+    again = pickle.loads(pickle.dumps(flow))
+    np.testing.assert_array_equal(again.w, flow.w)
+    assert repr(again) == repr(flow) and again.stats == flow.stats
+    with pytest.raises(DomainError, match="no dense"):
+        again.sol(0.7)
