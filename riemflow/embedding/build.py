@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from riemflow.embedding.closed_form import closed_form
+from riemflow.embedding.coordinates import KINDS
 from riemflow.embedding.region import check_region
 from riemflow.embedding.spectral import MAX_DIM, spectral
 from riemflow.errors import DomainError, NoClosedFormError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from riemflow.embedding.parametrization import EmbeddedParametrization
 
 METHODS = ("auto", "closed-form", "spectral")
-COORDINATES = ("auto", "raw")
+COORDINATES = ("auto", *KINDS)
 
 
 def embed(
@@ -46,8 +47,8 @@ def embed(
         ``F.certificate.passed`` False.
     method : {"auto", "closed-form", "spectral"}
         "auto" reads a closed form off R's structure where it can and otherwise solves numerically.
-    coordinates : {"auto", "raw"}
-        In this version both mean the raw coordinates w.
+    coordinates : {"auto", "raw", "log-slack", "arc-length", "dual"}
+        Of each axis, in which the spectral solver's F is a polynomial; see `coordinates.choose_axes`.
     seed : int
         Of the random parts of the spectral solver's start and points.
     progress : bool
@@ -56,7 +57,7 @@ def embed(
     Raises
     ------
     DomainError
-        If the region leaves dom R, ∇²R is not positive definite on it, ambient_dim < d, d > 3 for
+        If the region leaves dom R, ∇²R is not positive definite on it, ambient_dim < d, d > 5 for
         the spectral solver, the spectral solver has no region, or an option is unknown.
     NoClosedFormError
         If a closed form is needed and some part of R has none; names the part.
@@ -90,7 +91,9 @@ def embed(
         raise DomainError(
             f"The spectral solver needs a region to embed {R.name} on: pass region=, a Box or Ball."
         )
-    return spectral(R, region, ambient_dim=ambient_dim, tol=tol, seed=seed, progress=progress)
+    return spectral(
+        R, region, ambient_dim=ambient_dim, tol=tol, coordinates=coordinates, seed=seed, progress=progress
+    )
 
 
 def parametrization_from_legendre(

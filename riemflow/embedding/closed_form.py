@@ -104,7 +104,7 @@ def embedding_map(R: Any, extremes: np.ndarray | None) -> Map:
     """
     raise NoClosedFormError(
         f"No isometric embedding of {R.name} ({type(R).__name__}, d = {R.dim}) is known in closed form: "
-        'use method="spectral" on a region (d ≤ 3), or build R from functions that have one.'
+        'use method="spectral" on a region (d ≤ 5), or build R from functions that have one.'
     )
 
 

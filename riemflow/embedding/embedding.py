@@ -48,8 +48,12 @@ class SampledDefect:
     tol : float
         What was asked for.
     degree : int
-        Total degree of F's polynomials.
+        Total degree of F's polynomials; for d = 1, of √R''s.
     seconds : float
+    coordinates : str
+        In which F is a polynomial.
+    tail : float
+        F's largest coefficient of the two highest degrees, relative to its largest.
     """
 
     defect: float
@@ -58,6 +62,13 @@ class SampledDefect:
     tol: float
     degree: int
     seconds: float
+    coordinates: str
+    tail: float
+
+    @property
+    def resolved(self) -> bool:
+        """Whether F's coefficients have fallen below the tolerance at the highest degrees."""
+        return self.tail <= self.tol
 
     @property
     def passed(self) -> bool:
@@ -66,9 +77,11 @@ class SampledDefect:
 
     def __repr__(self) -> str:
         verdict = " within" if self.passed else " NOT within"
+        resolved = "resolved" if self.resolved else "NOT resolved"
         return (
             f"SampledDefect(at worst {self.defect:.1e} at {self.n_points} points,{verdict} tol={self.tol:g} "
-            f"(at w={short(self.worst_point)}), degree {self.degree}, {self.seconds:.1f} s)"
+            f"(at w={short(self.worst_point)}), {resolved} at degree {self.degree} in {self.coordinates} "
+            f"coordinates, tail {self.tail:.0e}, {self.seconds:.1f} s)"
         )
 
 

@@ -15,6 +15,7 @@ class Stage:
     coefficients: np.ndarray
     residual: float  # root mean square over the points of ‖J̃ᵀJ̃ - I‖_F
     iterations: int
+    damping: float
 
 
 class IsometryEquations:
@@ -79,10 +80,12 @@ def solve_isometry(
     goal: float,
     max_iterations: int,
     patience: int,
+    slow_above: float = 0.7,
 ) -> Stage:
     """Minimise the mean of ‖J̃ᵀJ̃ - I‖_F² from c, until its root is below `goal` or progress ends.
 
-    Progress ends after `patience` steps in a row which take less than 15 % off the root, or if no step helps.
+    Progress ends after `patience` steps in a row that leave more than `slow_above` of the root, or if no step
+    helps.
 
     The damping is relative to the mean diagonal of the normal matrix. It also settles the rotations of
     R^D, under which the equations do not change.
@@ -93,7 +96,7 @@ def solve_isometry(
     slow = iteration = 0
     for iteration in range(1, max_iterations + 1):
         if np.sqrt(cost) <= goal:
-            return Stage(c, float(np.sqrt(cost)), iteration - 1)
+            return Stage(c, float(np.sqrt(cost)), iteration - 1, damping)
         H = equations.normal_matrix(frames)
         right = -equations.gradient(frames, residuals).T.ravel()
         diagonal = np.diagonal(H).copy()
@@ -114,13 +117,13 @@ def solve_isometry(
         if not accepted:
             break
         ratio = np.sqrt(new_cost / cost)
-        damping *= 0.03 if ratio < 0.1 else 0.1 if ratio < 0.5 else 0.3 if ratio < 0.9 else 0.7
+        damping *= 0.03 if ratio < 0.1 else 0.1
         damping = max(damping, 1e-15)
         c, frames, residuals, cost = trial, new_frames, new_residuals, new_cost
-        slow = slow + 1 if ratio > 0.85 else 0
+        slow = slow + 1 if ratio > slow_above else 0
         if slow >= patience:
             break
-    return Stage(c, float(np.sqrt(cost)), iteration)
+    return Stage(c, float(np.sqrt(cost)), iteration, damping)
 
 
 def _damped_step(H: np.ndarray, diagonal: np.ndarray, damping: float, right: np.ndarray) -> np.ndarray | None:

@@ -6,14 +6,16 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.embedding import IsometricEmbedding, SampledDefect, relative_defect
 from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
+from riemflow.embedding.region import Box
 from riemflow.embedding.spectral_basis import ChebyshevBasis
-from riemflow.embedding.spectral_points import check_points, fitting_points
+from riemflow.embedding.spectral_moments import TensorEquations
+from riemflow.embedding.spectral_points import chebyshev_grid, check_points, grid_size, scattered_points
 from riemflow.embedding.spectral_start import starting_coefficients
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.validation import short
@@ -22,32 +24,64 @@ if TYPE_CHECKING:
     from riemflow.embedding.region import Region
     from riemflow.legendre.function import LegendreFunction
 
-MAX_DIM = 3
-LADDER = {2: (4, 8, 12, 16, 20, 24, 28), 3: (4, 6, 8, 10, 12, 14)}
-LADDER_1D = (8, 16, 32, 64, 128, 256, 512)
+MAX_DIM = 5
+# Total degrees tried in turn; the last of each needs minutes.
+LADDER = {
+    2: (4, 8, 12, 16, 20, 24, 28, 32, 36, 40),
+    3: (4, 6, 8, 10, 12, 14, 16, 18),
+    4: (4, 5, 6, 7, 8, 9, 10),
+    5: (4, 5, 6, 7),
+}
 N_CHECK = 4000
 # Equations per unknown: below 1.5 the defect grows between the points, above 2 nothing is gained.
 OVERSAMPLING = 1.7
+MOST_TENSOR_DIM = 4  # a tensor grid has too many points beyond
 # Coefficients of degree n enter scaled by RHO^-n, as those of an analytic F decay.
 RHO = 1.7
-# Relative damping of the first stage, of later ones, and of those with many unknowns and few iterations.
-FIRST_DAMPING, LATER_DAMPING, LARGE_DAMPING = 1e-3, 1e-8, 1e-6
-# With fewer unknowns than this an iteration is cheap, and the next stage gains from a finished one.
-SMALL = 2500
+# Relative damping of the first stage and bounds on what later ones start with: ten times the last one's.
+FIRST_DAMPING, LATER_DAMPING, LEAST_DAMPING = 1e-3, 1e-8, 1e-13
+# The first step of a later stage does nearly all. With few unknowns one slow step is no reason to stop.
+FIRST = {"max_iterations": 40, "patience": 3, "slow_above": 0.85}
+SMALL_STAGE = {"max_iterations": 12, "patience": 2, "slow_above": 0.5}
+LARGE_STAGE = {"max_iterations": 12, "patience": 1, "slow_above": 0.5}
+POLISHING = {"max_iterations": 10, "patience": 2, "slow_above": 0.7}
+SMALL = 1200
 # The fit aims below the tolerance, since its points' mean is smaller than the largest defect elsewhere.
-AIM = 0.05
+AIM, IN_SIGHT = 0.05, 20.0
 # A defect this large is no embedding to work with, whatever the tolerance.
 WORST = 1e-4
 MARGIN = 0.02  # Newton's iterates may leave the region by this share of its half-width
 
 
 class SpectralEmbedding(IsometricEmbedding):
-    """F = Σ_α c_α T_α(u), a polynomial of bounded total degree on the region's bounding box."""
+    """F = Σ_α c_α T_α(u), a polynomial of bounded total degree in coordinates u_i(w_i) of the axes."""
 
-    def __init__(self, R: LegendreFunction, region: Region, basis: ChebyshevBasis, coefficients: np.ndarray):
-        self.basis, self.coefficients = basis, coefficients
+    region: Region
+
+    def __init__(
+        self,
+        R: LegendreFunction,
+        region: Region,
+        basis: ChebyshevBasis,
+        coefficients: np.ndarray,
+        coordinates: str,
+    ):
+        self.basis, self.coefficients, self.coordinates = basis, coefficients, coordinates
         self._tree: cKDTree | None = None
         self._define(R, coefficients.shape[1], region=region, method="spectral", certificate=None)
+
+    @property
+    def degree(self) -> int:
+        """Degree of the polynomials: of F in the coordinates u, or for d = 1 of √R''."""
+        return self.basis.degree if self.dim > 1 else self.basis.axes[0].degree
+
+    @property
+    def tail(self) -> float:
+        """The largest coefficient of the two highest degrees, relative to the largest of all."""
+        if self.dim == 1:
+            return self.basis.axes[0].tail
+        size = np.linalg.norm(self.coefficients, axis=1)
+        return float(size[self.basis.indices.sum(axis=1) >= self.basis.degree - 1].max() / size.max())
 
     def _fun(self, w):
         return self.basis.values(w) @ self.coefficients
@@ -79,6 +113,7 @@ def spectral(
     *,
     ambient_dim: int | None = None,
     tol: float = 1e-10,
+    coordinates: str = "auto",
     seed: int = 0,
     progress: bool = False,
 ) -> SpectralEmbedding:
@@ -91,7 +126,7 @@ def spectral(
     Raises
     ------
     DomainError
-        If d > 3 or D < d.
+        If d > 5 or D < d.
     ConvergenceError
         If the best defect found exceeds max(tol, 1e-4); `.partial` is that embedding.
     """
@@ -106,29 +141,38 @@ def spectral(
         raise DomainError(f"ambient_dim = {D} is less than d = {d}: no such embedding exists.")
     started = time.perf_counter()
     check = _Check(R, region, tol, seed, started)
-    candidates = _quadrature(R, region, D) if d == 1 else _ladder(R, region, D, tol, seed)
-    degrees = LADDER_1D if d == 1 else LADDER[d]
-    best: SpectralEmbedding | None = None
-    with tqdm(candidates, total=len(degrees), disable=not progress, desc="degree", unit="stage") as bar:
+    if d == 1:
+        F = _arc_length(R, region, D)
+        return _accepted(F, check(F))
+    kind, axes, _ = choose_axes(R, region, coordinates)
+    best: tuple[SpectralEmbedding, SampledDefect] | None = None
+    idle = 0
+    candidates = _ladder(R, region, kind, axes, D, tol, seed)
+    with tqdm(candidates, disable=not progress, desc="degree", unit="stage") as bar:
         for F in bar:
-            F.certificate = check(F)
-            bar.set_postfix_str(f"degree {F.basis.degree}, defect {F.certificate.defect:.1e}")
-            better = best is None or F.certificate.defect < best.certificate.defect
-            # A second stage without gain has met the floor that rounding or the metric sets.
-            stalled = best is not None and F.certificate.defect > 0.5 * best.certificate.defect < 1e-6
-            best = F if better else best
-            if best.certificate.passed or stalled:
+            found = check(F)
+            bar.set_postfix_str(f"degree {F.degree}, defect {found.defect:.1e}")
+            idle = 0 if best is None or found.defect < 0.5 * best[1].defect else idle + 1
+            if best is None or found.defect < best[1].defect:
+                best = F, found
+            # Solves in a row without gain have met the floor that rounding or the metric sets.
+            if best[1].passed or idle >= (2 if best[1].defect < 1e-6 else 3):
                 break
     assert best is not None  # every ladder has a step
-    defect = best.certificate.defect
-    if not defect <= max(tol, WORST):
+    return _accepted(*best)
+
+
+def _accepted(F: SpectralEmbedding, found: SampledDefect) -> SpectralEmbedding:
+    F.certificate = found
+    if not found.defect <= max(found.tol, WORST):
         raise ConvergenceError(
-            f"The embedding of {R.name} on {region!r} in R^{D} reached a defect of {defect:.2g} only, at "
-            f"w = {short(best.certificate.worst_point)} and degree {best.certificate.degree}: shrink the "
-            "region, keep it away from the boundary of dom R, or raise ambient_dim.",
-            partial=best,
+            f"The embedding of {F.R.name} on {F.region!r} in R^{F.ambient_dim} reached a defect of "
+            f"{found.defect:.2g} only, at w = {short(found.worst_point)}; it is not resolved at degree "
+            f"{found.degree} (tail {found.tail:.1g}): shrink the region, keep it away from the boundary of "
+            "dom R and from where R is not smooth, or raise ambient_dim.",
+            partial=F,
         )
-    return best
+    return F
 
 
 class _Check:
@@ -141,58 +185,82 @@ class _Check:
 
     def __call__(self, F: SpectralEmbedding) -> SampledDefect:
         defects = relative_defect(F._jacobian(self.points), self.metric)
+        defects = np.where(np.isfinite(defects), defects, np.inf)
         k = int(np.argmax(defects))
-        seconds = time.perf_counter() - self.started
-        point = self.points[k].copy()
-        return SampledDefect(float(defects[k]), len(self.points), point, self.tol, F.basis.degree, seconds)
+        return SampledDefect(
+            defect=float(defects[k]),
+            n_points=len(self.points),
+            worst_point=self.points[k].copy(),
+            tol=self.tol,
+            degree=F.degree,
+            seconds=time.perf_counter() - self.started,
+            coordinates=F.coordinates,
+            tail=F.tail,
+        )
 
 
-def _ladder(R, region, D, tol, seed):
+def _ladder(R, region, kind, axes, D, tol, seed):
     """Yield an embedding for each degree, each started from the one before."""
-    d = R.dim
-    previous = None
-    for degree in LADDER[d]:
-        basis = ChebyshevBasis(*region.bounding_box(), degree)
-        scale = RHO ** -basis.indices.sum(axis=1, keepdims=True).astype(float)
-        n_points = int(np.ceil(OVERSAMPLING * basis.size * D / (d * (d + 1) / 2)))
-        points = fitting_points(region, degree, n_points, seed)
-        whitener = _inverse_root(R._hessian(points))
-        rows = np.ascontiguousarray(np.moveaxis(whitener @ basis.gradients(points), 1, 0))
-        rows *= scale[:, 0]
-        if previous is None:
-            start = starting_coefficients(basis, R._hessian(region.center), D, seed)
-            damping, iterations, patience = FIRST_DAMPING, 40, 3
+    coefficients, damping = np.zeros((0, D)), FIRST_DAMPING
+    for degree in LADDER[R.dim]:
+        basis = ChebyshevBasis(axes, degree)
+        equations, scale = _equations(R, region, basis, D, seed)
+        if len(coefficients) == 0:
+            start = starting_coefficients(basis, _in_u(R, basis, basis.points(np.zeros(R.dim))), D, seed)
+            policy = FIRST
         else:
             start = np.zeros((basis.size, D))
-            start[: len(previous)] = previous
-            small = basis.size * D < SMALL
-            damping, iterations, patience = (LATER_DAMPING, 12, 3) if small else (LARGE_DAMPING, 5, 2)
-        equations = IsometryEquations(rows)
-        stage = solve_isometry(
-            equations,
-            start / scale,
-            damping=damping,
-            goal=AIM * tol,
-            max_iterations=iterations,
-            patience=patience,
-        )
-        previous = stage.coefficients * scale
-        yield SpectralEmbedding(R, region, basis, previous)
+            start[: len(coefficients)] = coefficients
+            damping = min(max(10 * damping, LEAST_DAMPING), LATER_DAMPING)
+            policy = SMALL_STAGE if basis.size * D < SMALL else LARGE_STAGE
+        x = start / scale
+        for polish in (False, True):
+            stage = solve_isometry(
+                equations, x, damping=damping, goal=AIM * tol, **(POLISHING if polish else policy)
+            )
+            x, damping = stage.coefficients, stage.damping
+            coefficients = x * scale
+            yield SpectralEmbedding(R, region, basis, coefficients, kind)
+            # Asked for more with the tolerance in sight, finish this degree before a higher one.
+            if stage.residual > IN_SIGHT * AIM * tol:
+                break
 
 
-def _quadrature(R, region, D):
-    """Yield F = ∫√R'' as the integral of √R'''s Chebyshev interpolants, for d = 1."""
-    low, high = region.bounding_box()
-    center, half = 0.5 * (low + high), 0.5 * (high - low)
-    for degree in LADDER_1D:
+def _in_u(R: LegendreFunction, basis: ChebyshevBasis, w: np.ndarray) -> np.ndarray:
+    """Return the metric in the coordinates u: shape=[..., d, d]."""
+    slope = basis.coordinates(w)[1]
+    return R._hessian(w) / (slope[..., :, None] * slope[..., None, :])
 
-        def speed(u):
-            return np.sqrt(R._hessian(center + half * u[:, None])[:, 0, 0]) * half[0]
 
-        integral = chebyshev.chebint(chebyshev.chebinterpolate(speed, degree - 1))
-        coefficients = np.zeros((degree, D))
-        coefficients[:, 0] = integral[1:]
-        yield SpectralEmbedding(R, region, ChebyshevBasis(low, high, degree), coefficients)
+def _equations(R, region, basis, D, seed):
+    """Return the whitened isometry equations at the fitting points, and the coefficients' scale."""
+    d = R.dim
+    scale = RHO ** -basis.indices.sum(axis=1, keepdims=True).astype(float)
+    n_least = int(np.ceil(OVERSAMPLING * basis.size * D / (d * (d + 1) / 2)))
+    tensor = isinstance(region, Box) and d <= MOST_TENSOR_DIM
+    m = grid_size(d, basis.degree, n_least)
+    points = basis.points(chebyshev_grid(d, m)) if tensor else scattered_points(region, basis, n_least, seed)
+    whitener = _inverse_root(_in_u(R, basis, points))
+    slope = basis.coordinates(points)[1]
+    rows = np.moveaxis((whitener / slope[:, None, :]) @ basis.gradients(points), 1, 0)
+    rows = np.ascontiguousarray(rows) * scale[:, 0]
+    if tensor:
+        return TensorEquations(basis.indices, scale[:, 0], m, whitener, rows), scale
+    return IsometryEquations(rows), scale
+
+
+def _arc_length(R, region, D):
+    """Return F = ∫√R'' for d = 1: linear in the coordinate whose derivative is √R''."""
+    low, high = (float(end[0]) for end in region.bounding_box())
+
+    def speed(t):
+        return np.sqrt(R._hessian(np.atleast_1d(t)[:, None])[:, 0, 0])
+
+    axis = Axis(low, high, speed, strict=False)
+    coefficients = np.zeros((1, D))
+    middle = axis.from_unit(np.zeros(1))
+    coefficients[0, 0] = speed(middle)[0] / axis.to_unit(middle)[1][0]
+    return SpectralEmbedding(R, region, ChebyshevBasis([axis], 1), coefficients, "arc-length")
 
 
 def _inverse_root(metric: np.ndarray) -> np.ndarray:

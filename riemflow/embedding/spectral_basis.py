@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
+
+from riemflow.embedding.coordinates import Axis
 
 
 def multi_indices(dim: int, degree: int) -> np.ndarray:
@@ -18,18 +21,17 @@ def multi_indices(dim: int, degree: int) -> np.ndarray:
 
 
 class ChebyshevBasis:
-    """The functions T_α(u), u = (w - center)/half, for the multi-indices of total degree ≤ degree."""
+    """The functions T_α(u), u_i = u_i(w_i) the axes' coordinates, for α of total degree ≤ degree."""
 
-    def __init__(self, lower: np.ndarray, upper: np.ndarray, degree: int):
-        self.lower, self.upper, self.degree = lower, upper, degree
-        self.dim = len(lower)
-        self.center, self.half = 0.5 * (lower + upper), 0.5 * (upper - lower)
+    def __init__(self, axes: Sequence[Axis], degree: int):
+        self.axes, self.degree = list(axes), degree
+        self.dim = len(self.axes)
         self.indices = multi_indices(self.dim, degree)
         self.size = len(self.indices)
 
     def _tables(self, w: np.ndarray, order: int) -> list[np.ndarray]:
         """Return T, T', T'' (up to `order`) along each axis: arrays of shape [..., dim, degree + 1]."""
-        u = (w - self.center) / self.half
+        u, first, second = self.coordinates(w)
         tables = [np.zeros((*u.shape, self.degree + 1)) for _ in range(order + 1)]
         tables[0][..., 0] = 1.0
         if self.degree:
@@ -42,9 +44,19 @@ class ChebyshevBasis:
                 table[..., n + 1] = 2 * u * table[..., n] - table[..., n - 1]
                 if k:
                     table[..., n + 1] += 2 * k * tables[k - 1][..., n]
-        for k in range(1, order + 1):
-            tables[k] /= self.half[:, None] ** k
+        if order == 2:
+            tables[2] = tables[2] * first[..., None] ** 2 + tables[1] * second[..., None]
+        if order:
+            tables[1] = tables[1] * first[..., None]
         return tables
+
+    def coordinates(self, w: np.ndarray) -> np.ndarray:
+        """Return u, du/dw and d²u/dw² of each axis: shape=[..., d] -> shape=[3, ..., d]."""
+        return np.stack([np.stack(axis.to_unit(w[..., i])) for i, axis in enumerate(self.axes)], axis=-1)
+
+    def points(self, u: np.ndarray) -> np.ndarray:
+        """Return w at u ∈ [-1, 1]^d: shape=[..., d] -> shape=[..., d]."""
+        return np.stack([axis.from_unit(u[..., i]) for i, axis in enumerate(self.axes)], axis=-1)
 
     def _product(self, tables: list[np.ndarray], orders: tuple[int, ...]) -> np.ndarray:
         result = tables[orders[0]][..., 0, self.indices[:, 0]]

@@ -9,28 +9,32 @@ from scipy.special import betaincinv
 from scipy.stats import qmc
 
 from riemflow.embedding.region import Box, Region
+from riemflow.embedding.spectral_basis import ChebyshevBasis
 
 
-def fitting_points(region: Region, degree: int, n_least: int, seed: int) -> np.ndarray:
-    """Return collocation points, denser towards the boundary as polynomials need: shape=[n, d].
+def grid_size(dim: int, degree: int, n_least: int) -> int:
+    """Return the points per axis of a tensor Chebyshev grid for polynomials of this degree."""
+    return max(degree + 2, int(np.ceil(n_least ** (1 / dim))))
 
-    A three-dimensional box gets a tensor Chebyshev grid of at least degree + 1 points an axis; otherwise
-    Halton points are carried to the region's equilibrium density (the arcsine law in a box),
-    4 % of them are pushed to the boundary, and the corners of a box are added.
+
+def chebyshev_grid(dim: int, per_axis: int) -> np.ndarray:
+    """Return the tensor grid of Chebyshev points in [-1, 1]^d: shape=[per_axis^d, d]."""
+    axis = np.cos(np.pi * (np.arange(per_axis) + 0.5) / per_axis)
+    return np.array(list(itertools.product(axis, repeat=dim)))
+
+
+def scattered_points(region: Region, basis: ChebyshevBasis, n_least: int, seed: int) -> np.ndarray:
+    """Return collocation points w, denser towards the boundary as polynomials need: shape=[n, d].
+
+    Halton points carried to the region's equilibrium density (the arcsine law in a box), 4 % of them pushed
+    to the boundary, and the corners of a box.
     """
-    if isinstance(region, Box) and region.dim >= 3:
-        per_axis = max(degree + 1, int(np.ceil(n_least ** (1 / region.dim))))
-        axis = np.cos(np.pi * (np.arange(per_axis) + 0.5) / per_axis)
-        u = np.array(list(itertools.product(axis, repeat=region.dim)))
-        return region.center + 0.5 * (region.upper - region.lower) * u
     rng = np.random.default_rng(seed)
     n = max(n_least, 4 * region.dim)
     if isinstance(region, Box):
-        halton = qmc.Halton(region.dim, scramble=True, seed=seed).random(n)
-        points = region.center + 0.5 * (region.upper - region.lower) * -np.cos(np.pi * halton)
+        points = basis.points(-np.cos(np.pi * qmc.Halton(region.dim, scramble=True, seed=seed).random(n)))
     else:
-        halton = qmc.Halton(region.dim + 1, scramble=True, seed=seed).random(n)
-        points = _ball(region, halton)
+        points = _ball(region, qmc.Halton(region.dim + 1, scramble=True, seed=seed).random(n))
     pushed = n // 25
     boundary = region._boundary(n, rng)
     points[:pushed] = boundary[len(boundary) - pushed :]

@@ -10,17 +10,16 @@ from riemflow.embedding.spectral_basis import ChebyshevBasis
 def starting_coefficients(
     basis: ChebyshevBasis, metric: np.ndarray, ambient_dim: int, seed: int
 ) -> np.ndarray:
-    """Return F's first coefficients: shape=[N, D].
+    """Return F's first coefficients: shape=[N, D]; `metric` is g in the coordinates u, at u = 0.
 
-    The first d components are g(centre)^{1/2} w. The spare ones bend: each holds one quadratic monomial
+    The first d components are g^{1/2} u. The spare ones bend: each holds one quadratic monomial
     of size 0.3 √(mean eigenvalue), since without curvature in the normal directions the linearised
     isometry equations cannot be solved (they are singular at a flat map). Small random cubics
     break what symmetry is left.
     """
-    d, half = basis.dim, basis.half
+    d = basis.dim
     rng = np.random.default_rng([seed, 2])
-    scaled = metric * np.outer(half, half)
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = np.linalg.eigh(metric)
     coefficients = np.zeros((basis.size, ambient_dim))
     position = {tuple(a): k for k, a in enumerate(basis.indices)}
     # The linear functions u_i have index e_i.

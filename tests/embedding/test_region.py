@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from riemflow.embedding import Ball, Box
-from riemflow.embedding.spectral_points import check_points, fitting_points
+from riemflow.embedding.coordinates import Axis
+from riemflow.embedding.spectral_basis import ChebyshevBasis
+from riemflow.embedding.spectral_points import check_points, scattered_points
 from riemflow.errors import DomainError, ShapeError
 
 REGIONS = [
@@ -24,10 +26,11 @@ def test_samples_and_boundary_belong(region, rng):
     boundary = region._boundary(300, rng)
     assert region.belongs(boundary).all()
     assert not region.belongs(region.center + 1.001 * (boundary - region.center)).any()
-    assert region.belongs(fitting_points(region, 5, 200, 0)).all()
+    low, high = region.bounding_box()
+    basis = ChebyshevBasis([Axis(*ends) for ends in zip(low, high, strict=True)], 5)
+    assert region.belongs(scattered_points(region, basis, 200, 0)).all()
     points = check_points(region, 400, 0)
     assert points.shape == (400, region.dim) and region.belongs(points).all()
-    low, high = region.bounding_box()
     assert (low <= boundary.min(axis=0) + 1e-12).all() and (boundary.max(axis=0) <= high + 1e-12).all()
 
 

@@ -6,9 +6,12 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from riemflow.embedding import Ball, Box, bracket_defect, embed
+from riemflow.embedding import Ball, Box, bracket_defect, embed, spectral
+from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.levenberg import IsometryEquations
 from riemflow.embedding.spectral_basis import ChebyshevBasis, multi_indices
+from riemflow.embedding.spectral_moments import TensorEquations
+from riemflow.embedding.spectral_points import chebyshev_grid
 from riemflow.errors import ConvergenceError, DomainError, NoClosedFormError, ShapeError
 from riemflow.legendre import LegendreFunction, LogBarrier, LogSumExp, NegativeEntropy, SquaredNorm
 
@@ -115,8 +118,6 @@ def test_a_wrong_metric_has_a_large_defect(plane, rng):
 
 
 def test_an_under_resolved_embedding_says_so(monkeypatch):
-    from riemflow.embedding import spectral
-
     monkeypatch.setitem(spectral.LADDER, 2, (8,))
     F = embed(smooth(2), unit_box(2), method="spectral", tol=1e-12)
     assert not F.certificate.passed and F.certificate.defect > 1e-12
@@ -134,8 +135,8 @@ def test_errors_name_what_is_wrong():
         embed(R, method="spectral")
     with pytest.raises(DomainError, match=r"not inside dom NegativeEntropy: it contains w = "):
         embed(NegativeEntropy(2), unit_box(2), method="spectral")
-    with pytest.raises(DomainError, match="d ≤ 3"):
-        embed(smooth(4), unit_box(4), method="spectral")
+    with pytest.raises(DomainError, match="d ≤ 5"):
+        embed(smooth(6), unit_box(6), method="spectral")
     with pytest.raises(DomainError, match="ambient_dim = 1 is less than d = 2"):
         embed(R, box, ambient_dim=1)
     with pytest.raises(ShapeError, match="dimension 3"):
@@ -150,7 +151,7 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(DomainError, match=r"saddle is not strictly convex: at w = .* eigenvalue"):
         embed(saddle, box)
     with pytest.raises(NoClosedFormError):
-        embed(LegendreFunction(lambda w: (w**4 + w**2).sum(axis=-1), 4), unit_box(4))
+        embed(LegendreFunction(lambda w: (w**4 + w**2).sum(axis=-1), 6), unit_box(6))
 
 
 def test_a_region_that_leaves_a_polytope_at_one_corner_is_caught():
@@ -161,7 +162,8 @@ def test_a_region_that_leaves_a_polytope_at_one_corner_is_caught():
 
 
 def test_basis_derivatives(rng):
-    basis = ChebyshevBasis(np.array([-1.0, 0.0]), np.array([2.0, 0.5]), 6)
+    curved = Axis(0.0, 0.5, lambda t: 1 / (1 + t))  # u = log(1 + w), scaled to [-1, 1]
+    basis = ChebyshevBasis([Axis(-1.0, 2.0), curved], 6)
     assert basis.size == 27 and len(multi_indices(3, 4)) == 34
     w, h = np.array([0.3, 0.2]), 1e-6
     for i in range(2):
@@ -171,6 +173,52 @@ def test_basis_derivatives(rng):
         np.testing.assert_allclose(basis.gradients(w)[i], first, atol=1e-6)
         np.testing.assert_allclose(basis.hessians(w)[i], second, atol=1e-4)
     np.testing.assert_allclose(basis.values(np.array([2.0, 0.5])), 1.0)
+    u = rng.uniform(-1.0, 1.0, (50, 2))
+    np.testing.assert_allclose(basis.coordinates(basis.points(u))[0], u, atol=1e-14)
+
+
+def test_coordinates_against_their_formulas():
+    w = np.linspace(0.1, 4.0, 30)
+
+    def unit(v):
+        return 2 * (v - v[0]) / (v[-1] - v[0]) - 1
+
+    R, region = NegativeEntropy(1), Box([0.1], [4.0])
+    formulas = {"raw": w, "log-slack": np.log(w), "arc-length": np.sqrt(w), "dual": np.log(w)}
+    for kind, formula in formulas.items():
+        used, [axis], _ = choose_axes(R, region, kind)
+        assert used == kind
+        np.testing.assert_allclose(axis.to_unit(w)[0], unit(formula), atol=1e-13)
+        np.testing.assert_allclose(axis.from_unit(unit(formula)), w, atol=1e-13)
+
+
+def test_coordinates_are_chosen_by_the_decay_of_the_metric():
+    box = Box([0.1, 0.1], [1.0, 1.0])
+    near = LegendreFunction(
+        lambda w: -anp.sum(anp.log(w), axis=-1) + anp.sum(w, axis=-1) ** 2,
+        2,
+        domain=lambda w: (w > 0).all(axis=-1),
+    )
+    polynomial = LegendreFunction(lambda w: anp.sum(w**2 + w**4 / 12, axis=-1), 2)
+    assert choose_axes(near, box, "auto")[0] == "log-slack"
+    assert choose_axes(polynomial, unit_box(2), "auto")[0] == "raw"
+    tails = {kind: choose_axes(near, box, kind)[2] for kind in ("raw", "log-slack")}
+    assert tails["log-slack"] < 1e-3 * tails["raw"]
+
+
+@pytest.mark.parametrize(("d", "D", "degree", "m"), [(1, 2, 5, 7), (2, 5, 6, 8), (3, 9, 3, 5), (4, 4, 2, 4)])
+def test_moments_give_the_normal_matrix_of_the_sums(d, D, degree, m, rng):
+    """Against `IsometryEquations`, which sums over the points and is itself checked below."""
+    basis = ChebyshevBasis([Axis(-1.0, 1.0)] * d, degree)
+    u = chebyshev_grid(d, m)
+    whitener = rng.standard_normal((len(u), d, d))
+    scale = rng.uniform(0.5, 1.0, basis.size)
+    rows = np.moveaxis(whitener @ basis.gradients(u), 1, 0) * scale
+    plain = IsometryEquations(np.ascontiguousarray(rows))
+    tensor = TensorEquations(basis.indices, scale, m, whitener, plain.B)
+    frames = plain.frames(rng.standard_normal((basis.size, D)))
+    expected = plain.normal_matrix(frames)
+    np.testing.assert_allclose(tensor.normal_matrix(frames), expected, atol=1e-13 * np.abs(expected).max())
 
 
 def test_normal_equations_against_the_dense_jacobian(rng):
@@ -200,5 +248,77 @@ def test_no_spare_dimension_is_refused_by_its_defect():
         domain=lambda w: (w > 0).all(axis=-1),
     )
     with pytest.raises(ConvergenceError, match=r"in R\^2 reached a defect") as caught:
-        embed(R, Box([1.0, 1.0], [1.2, 1.2]), ambient_dim=2)
+        embed(R, Box([0.3, 0.3], [2.0, 2.0]), ambient_dim=2)
     assert caught.value.partial.ambient_dim == 2
+
+
+def ridge_without_a_fourth_derivative(w):
+    return anp.sum(w**2, axis=-1) + 0.3 * anp.abs(w[..., 0] + 0.4 * w[..., 1] - 0.1) ** 3
+
+
+def test_a_metric_with_a_kink_is_not_resolved(monkeypatch):
+    monkeypatch.setitem(spectral.LADDER, 2, (4, 8, 12, 16))  # it is not resolved at degree 40 either
+    R = LegendreFunction(ridge_without_a_fourth_derivative, 2, name="kinked")
+    try:
+        found = embed(R, unit_box(2), tol=1e-8).certificate
+    except ConvergenceError as error:
+        assert "not resolved" in str(error)
+        found = error.partial.certificate
+    assert not found.passed and not found.resolved and found.tail > 1e-8
+    assert "NOT within" in repr(found) and "NOT resolved" in repr(found)
+    # The same ridge, smoothed, is resolved.
+    smoothed = LegendreFunction(
+        lambda w: anp.sum(w**2, axis=-1) + 0.3 * (3.0 + (w[..., 0] + 0.4 * w[..., 1] - 0.1) ** 2) ** 1.5, 2
+    )
+    found = embed(smoothed, unit_box(2), tol=1e-8).certificate
+    assert found.passed and found.resolved
+
+
+def test_a_kink_in_one_dimension_is_not_resolved():
+    R = LegendreFunction(lambda w: anp.sum(w**2 + anp.abs(w - 0.2) ** 3, axis=-1), 1, name="kinked")
+    with pytest.raises(ConvergenceError, match="not resolved at degree 1024"):
+        embed(R, Box([-1.0], [1.0]))
+
+
+@pytest.mark.parametrize(
+    ("value", "speed", "low", "high"),
+    [
+        (lambda w: anp.sum(w * anp.log(w), axis=-1), lambda w: w**-0.5, 0.1, 4.0),
+        (lambda w: -anp.sum(anp.log(w), axis=-1), lambda w: 1 / w, 0.01, 1.0),
+        (lambda w: anp.sum(anp.log(anp.cosh(w)), axis=-1), lambda w: 1 / np.cosh(w), -2.0, 2.0),
+        (lambda w: anp.sum(w**4 / 12 + w**2, axis=-1), lambda w: np.sqrt(w**2 + 2), -2.0, 5.0),
+    ],
+    ids=["entropy", "Burg", "log cosh", "quartic"],
+)
+def test_one_dimension_to_rounding(value, speed, low, high):
+    positive = (lambda w: (w > 0).all(axis=-1)) if low > 0 else None
+    F = embed(LegendreFunction(value, 1, domain=positive), Box([low], [high]), tol=1e-13)
+    assert F.certificate.passed and F.certificate.resolved and F.method == "spectral"
+    w = np.linspace(low, high, 1000)[:, None]
+    np.testing.assert_allclose(F.jacobian(w)[:, 0], speed(w), rtol=5e-14)
+    np.testing.assert_allclose(F.inverse(F(w)), w, rtol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("d", "ambient_dim", "tol"), [(4, 14, 1e-6), (5, 20, 1e-4)])
+def test_four_and_five_dimensions(d, ambient_dim, tol):
+    F = embed(smooth(d), unit_box(d, 0.5), method="spectral", tol=tol)
+    assert F.ambient_dim == ambient_dim and F.certificate.passed
+    w = np.concatenate([F.region.corners(), F.region.sample(4000, np.random.default_rng(99))])
+    assert F.metric_defect(w).max() <= 2 * tol
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("ambient_dim", [4, 5])
+def test_every_start_converges(seed, ambient_dim):
+    F = embed(smooth(2), unit_box(2), method="spectral", tol=1e-12, ambient_dim=ambient_dim, seed=seed)
+    assert F.certificate.passed, repr(F)
+
+
+def test_a_region_up_to_the_boundary_is_refused():
+    R = NegativeEntropy(2)
+    with pytest.raises(DomainError, match="contains w"):
+        embed(R, Box([0.0, 0.5], [1.0, 1.0]), method="spectral")
+    with pytest.raises(DomainError, match="contains w"):
+        embed(R, Ball([0.5, 0.7], 0.5001), method="spectral")

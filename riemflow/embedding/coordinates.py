@@ -1,0 +1,193 @@
+"""Coordinates, one for each axis, in which the metric's Chebyshev coefficients decay fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from scipy.fft import dct, dctn
+
+if TYPE_CHECKING:
+    from riemflow.embedding.region import Region
+    from riemflow.legendre.function import LegendreFunction
+
+Function = Callable[[np.ndarray], np.ndarray]
+KINDS = ("raw", "log-slack", "arc-length", "dual")
+ROUNDING = 1e-14
+MOST = 1024  # degree of the polynomial that stands for a coordinate
+# Grid points per axis, by d, on which the metric's coefficients are compared.
+PROBE = {1: 65, 2: 33, 3: 15, 4: 8, 5: 6}
+# Raw coordinates are kept unless others shorten the tail by this factor.
+GAIN = 0.5
+
+
+class Axis:
+    """The coordinate u of one axis: increasing, from -1 at `low` to 1 at `high`.
+
+    u' is proportional to `density`, whose Chebyshev interpolant is integrated, so that u, u' and u'' belong
+    together whatever the interpolant's accuracy. With no density u is affine. `tail` is the interpolant's
+    last three coefficients' size relative to the largest.
+
+    Raises
+    ------
+    ValueError
+        If the density is not positive or not resolved by degree 1024 (accepted unless `strict`).
+    """
+
+    def __init__(self, low: float, high: float, density: Function | None = None, *, strict: bool = True):
+        self.center, self.half = 0.5 * (low + high), 0.5 * (high - low)
+        self.affine = density is None
+        self.tail = 0.0
+        if density is not None:
+            self._first, self.tail = _interpolate(lambda t: density(self.center + self.half * t), strict)
+            integral = chebyshev.chebint(self._first, lbnd=-1)
+            size = chebyshev.chebval(1.0, integral) / 2
+            self._first /= size
+            self._zeroth = integral / size
+            self._zeroth[0] -= 1.0
+            self._second = chebyshev.chebder(self._first)
+
+    @property
+    def degree(self) -> int:
+        """Degree of u' as a polynomial in w."""
+        return 0 if self.affine else len(self._first) - 1
+
+    def to_unit(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return u, du/dw and d²u/dw² at w."""
+        t = (w - self.center) / self.half
+        if self.affine:
+            return t, np.full_like(t, 1 / self.half), np.zeros_like(t)
+        u, first, second = (chebyshev.chebval(t, c) for c in (self._zeroth, self._first, self._second))
+        return u, first / self.half, second / self.half**2
+
+    def from_unit(self, u: np.ndarray) -> np.ndarray:
+        """Return w at u ∈ [-1, 1], by bisection and Newton's method."""
+        if self.affine:
+            return self.center + self.half * u
+        low, high = np.full_like(u, -1.0), np.full_like(u, 1.0)
+        for _ in range(12):
+            t = 0.5 * (low + high)
+            above = chebyshev.chebval(t, self._zeroth) > u
+            low, high = np.where(above, low, t), np.where(above, t, high)
+        t = 0.5 * (low + high)
+        for _ in range(6):
+            t -= (chebyshev.chebval(t, self._zeroth) - u) / chebyshev.chebval(t, self._first)
+            t = np.clip(t, -1.0, 1.0)
+        return self.center + self.half * t
+
+
+def _interpolate(density: Function, strict: bool) -> tuple[np.ndarray, float]:
+    """Return the density's Chebyshev coefficients, of the least degree that resolves it, and their tail."""
+    degree = 16
+    while True:
+        n = degree + 1
+        t = np.cos(np.pi * (np.arange(n) + 0.5) / n)
+        with np.errstate(all="ignore"):
+            c = dct(density(t)) / n
+        if not np.isfinite(c).all():
+            break
+        c[0] /= 2
+        size = np.abs(c).max()
+        tail = float(np.abs(c[-3:]).max() / size)
+        if tail <= ROUNDING or (degree == MOST and not strict):
+            c = c[: np.flatnonzero(np.abs(c) > 0.03 * ROUNDING * size)[-1] + 1]
+            if chebyshev.chebval(np.cos(np.linspace(0, np.pi, 4 * degree)), c).min() > 0:
+                return c, tail
+            break
+        if degree == MOST:
+            break
+        degree *= 2
+    raise ValueError("The density of this coordinate is not positive or not resolved.")
+
+
+def choose_axes(R: LegendreFunction, region: Region, kind: str) -> tuple[str, list[Axis], float]:
+    """Return (kind, axes, tail) for the coordinates asked for, or for those with the least tail if "auto".
+
+    "raw" is w itself. The others are read off the axes through the region's centre: "log-slack" is the
+    logarithm of the distance to the boundary of dom R; "arc-length" is ∫√g_ii dw_i, which is logarithmic
+    near a barrier's boundary; "dual" is ∫ g_ii dw_i = ∂_iR. One that does not exist is replaced by the raw.
+    """
+    tails = {}
+    for name in KINDS if kind == "auto" else (kind,):
+        axes = _axes(R, region, name)
+        if name != "raw" and kind == "auto" and all(axis.affine for axis in axes):
+            continue
+        tail = metric_tail(R, region, axes)
+        tails[name] = (tail if name == "raw" else tail / GAIN, tail, axes)
+    best = min(tails, key=lambda name: tails[name][0])
+    return best, tails[best][2], tails[best][1]
+
+
+def metric_tail(R: LegendreFunction, region: Region, axes: list[Axis]) -> float:
+    """Return the metric's size at total degrees above half of those seen, relative to all of it.
+
+    In a ball, of its inscribed box.
+    """
+    d = len(axes)
+    m = PROBE.get(d, 5)
+    shrink = 1.0 if hasattr(region, "corners") else d**-0.5
+    theta = np.pi * (np.arange(m) + 0.5) / m
+    lines, slopes = [], []
+    for i, axis in enumerate(axes):
+        w = axis.from_unit(np.cos(theta))
+        w = region.center[i] + shrink * (w - region.center[i])
+        lines.append(w)
+        slopes.append(axis.to_unit(w)[1])
+    w = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, d)
+    slope = np.stack(np.meshgrid(*slopes, indexing="ij"), axis=-1).reshape(-1, d)
+    g = R._hessian(w) / (slope[:, :, None] * slope[:, None, :])
+    unit = 1 / np.sqrt(np.diagonal(g, axis1=-2, axis2=-1).mean(axis=0))
+    g = (g * np.outer(unit, unit)).reshape(*(m,) * d, d, d)
+    c = dctn(g, axes=range(d)) / m**d
+    total = np.indices((m,) * d).sum(axis=0)
+    size = np.abs(c).max(axis=(-2, -1))
+    # The highest degrees of a grid hold what is aliased; shells in the middle tell the decay.
+    return float(size[(total > m // 2) & (total < m)].max() / size.max())
+
+
+def _axes(R: LegendreFunction, region: Region, kind: str) -> list[Axis]:
+    low, high = region.bounding_box()
+    found = []
+    for i in range(R.dim):
+        density = _density(R, region, kind, i, low[i], high[i])
+        try:
+            found.append(Axis(low[i], high[i], density))
+        except ValueError:
+            found.append(Axis(low[i], high[i]))
+    return found
+
+
+def _density(R, region, kind, i, low, high):
+    def line(t):
+        return region.center + (t - region.center[i])[..., None] * np.eye(R.dim)[i]
+
+    if kind == "arc-length":
+        return lambda t: np.sqrt(R._hessian(line(t))[..., i, i])
+    if kind == "dual":
+        return lambda t: R._hessian(line(t))[..., i, i]
+    if kind == "log-slack":
+        ends = [_boundary(R, line, low, -(high - low)), _boundary(R, line, high, high - low)]
+        if any(end is not None for end in ends):
+            return lambda t: sum(1 / np.abs(t - end) for end in ends if end is not None)
+    return None
+
+
+def _boundary(R, line, start, size):
+    """Return where the line leaves dom R within eight region widths, by bisection, or None."""
+    inside, outside = start, None
+    for reach in (0.5, 1.0, 2.0, 4.0, 8.0):
+        if not R._belongs(line(np.array([start + reach * size])))[0]:
+            outside = start + reach * size
+            break
+        inside = start + reach * size
+    if outside is None:
+        return None
+    for _ in range(60):
+        middle = 0.5 * (inside + outside)
+        if R._belongs(line(np.array([middle])))[0]:
+            inside = middle
+        else:
+            outside = middle
+    return outside
