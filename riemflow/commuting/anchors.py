@@ -32,12 +32,14 @@ class Anchors:
     Parameters
     ----------
     start : State
+    unit : float
+        The natural length of x at the start.
     dual : bool
         Whether points are given by μ, and their distances by H, or by w and H⁻¹.
     """
 
-    def __init__(self, start: State, *, dual: bool = False):
-        self.start, self.dual = start, dual
+    def __init__(self, start: State, unit: float, *, dual: bool = False):
+        self.start, self.unit, self.dual = start, unit, dual
         self._kept: tuple[State, ...] = ()
 
     def add(self, state: State) -> None:
@@ -54,12 +56,15 @@ class Anchors:
             return which, states
         where = np.array([s.mu if self.dual else s.w for s in states])
         H = np.array([s.H for s in self._kept])
+        reach = self.unit + np.linalg.norm([s.x for s in self._kept], axis=-1)
         for k in np.flatnonzero(np.isfinite(points).all(axis=-1)):
             # Both distances in the metric at the kept state, which is the one that counts nearby.
             both = np.stack(np.broadcast_arrays(points[k] - where[1:], points[k] - where[0]), axis=-1)
-            near, far = (both * (H @ both if self.dual else np.linalg.solve(H, both))).sum(axis=-2).T
-            ratio = near / np.where(far > 0, far, np.inf)
-            ratio = np.where(far > 0, ratio, np.inf)
+            with np.errstate(all="ignore"):
+                near, far = (both * (H @ both if self.dual else np.linalg.solve(H, both))).sum(axis=-2).T
+                ratio = near / far
+            # Next to the boundary the metric makes all distances long: a way out of there is no short one.
+            ratio = np.where((far > 0) & (near <= reach**2), ratio, np.inf)
             best = int(np.argmin(ratio))
             if ratio[best] < NEAR:
                 which[k] = best + 1

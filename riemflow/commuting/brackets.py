@@ -95,13 +95,15 @@ def derivative_along(G: Parametrization, matrix: Function, x: np.ndarray, direct
     size = 1.0 + np.linalg.norm(x, axis=-1)[..., None, None]
     best, gap = np.zeros(0), np.inf
     coarse = _difference(G, matrix, x, unit, 2e-3 * size)
+    value = float(np.nan_to_num(np.abs(matrix(x[..., None, :]))).max(initial=0.0))
+    least = 1e-3 * value / float(np.max(size, initial=1.0))  # a derivative far below this is none
     for step in (1e-3, 2e-4, 4e-5, 8e-6):
         fine = _difference(G, matrix, x, unit, step * size)
         change = float(np.nan_to_num(np.abs(fine - coarse), nan=np.inf).max(initial=0.0))
         scale = float(np.abs(fine).max(initial=0.0, where=np.isfinite(fine)))
         if change < gap:
             best, gap = fine, change
-        if best.size and gap <= 1e-9 * (1e-3 + scale):
+        if best.size and gap <= 1e-9 * (least + scale):
             break
         coarse = fine
     return length[..., None] * (best if best.size else coarse)

@@ -1,4 +1,4 @@
-"""Which flow the weights of a parametrization follow: the three verdicts, and whether it is intrinsic."""
+"""Which flow the weights of a parametrization follow: the verdicts, and whether it is intrinsic."""
 
 from __future__ import annotations
 
@@ -191,16 +191,16 @@ def _conclude(
         witness = find_witness(G, x, scales, pulled.worst)
         if witness is not None and witness.gap <= PROOF * witness.error:
             witness = None
-    if commutes:
+    if witness is not None:
+        verdict = "not-mirror"
+        reason = f"moves along the fields of {G.name}, taken in another order, leave ker ∂G: {decided}"
+    elif commutes:
         verdict, decided = "commuting", defects[f"commuting, {main}"]
         reason = f"the fields of {G.name} commute: pulled back along paths they change by {decided}"
     elif commutes is False and mirror and _agree(defects, "intrinsic") is not False:
         verdict = "projectable"
         seen = defects[f"commuting, {main}"]
         reason = f"the fields of {G.name} do not commute ({seen}), but only in ker ∂G: {decided} leaves it"
-    elif witness is not None:
-        verdict = "not-mirror"
-        reason = f"moves along the fields of {G.name}, taken in another order, leave ker ∂G: {decided}"
     else:
         verdict = "undecided"
         reason = _why_undecided(G, decided, mirror, pulled)

@@ -8,6 +8,7 @@ import numpy as np
 
 FLOOR = 1e-13  # no noise is taken to be smaller: rounding in G itself
 ZERO, CLEAR = 30.0, 300.0  # times the noise: below is zero, above is not
+LOUD = 1e-4  # with more noise than this nothing is said
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Defect:
     def vanishes(self) -> bool | None:
         """True up to 30 times the noise, False from 300 times on, None between: the numbers cannot tell."""
         noise = max(self.noise, FLOOR)
-        if not np.isfinite(self.value) or not np.isfinite(self.noise):
+        if not np.isfinite(self.value) or not noise <= LOUD:
             return None
         return True if self.value <= ZERO * noise else False if self.value >= CLEAR * noise else None
 

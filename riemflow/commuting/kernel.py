@@ -34,8 +34,9 @@ def check_brackets_in_kernel(
 
     That is condition (9), ``Lie^{≥2}(∂G)|_x ⊂ ker ∂G(x)``, which a mirror flow from every start satisfies
     (Thm 4.9 of Li, Wang, Lee and Arora, 2022). A failure says that G is no mirror flow. To pass says
-    little: orders and points not looked at may fail, and the condition is necessary, not known to be
-    sufficient (Conj. 4.10). Words [[…]] as above span all brackets, by Jacobi's identity.
+    little: orders and points not looked at may fail, and the condition, which is necessary, suffices for
+    complete analytic fields, not for all smooth ones (Conj. 4.10). Words [[…]] as above span all brackets,
+    by Jacobi's identity.
 
     Two ways to be misled. At one point alone, order 2 may pass by accident: for UUᵀ at U = I all brackets
     of order 2 are skew, so in ker ∂G, and it is no mirror flow. And all brackets of order 2

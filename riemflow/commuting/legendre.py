@@ -138,7 +138,8 @@ class LiftedLegendre(LegendreFunction):
         self._define(G.dim, name=f"R[{G.name}]", interior=self.w_init, is_mirror_map=None)
         self._kept: tuple[tuple[np.ndarray, Lift], ...] = ()
         J = G._tangential_jacobian(x_init)
-        self._anchors = Anchors(State(self.w_init, self.x_init, np.zeros(G.dim), 0.0, J @ J.T))
+        start = State(self.w_init.copy(), x_init.copy(), np.zeros(G.dim), 0.0, J @ J.T)
+        self._anchors = Anchors(start, self._scales.x)
 
     def preimage(self, w: Any) -> np.ndarray:
         """The parameters over w at the end of the lift from x_init: shape=[..., d] -> shape=[..., D].
@@ -249,7 +250,7 @@ class LiftedConjugate(LegendreFunction):
     def __init__(self, base: LiftedLegendre):
         self.base, self.parametrization = base, base.parametrization
         self._define(base.dim, name=f"{base.name}*", interior=np.zeros(base.dim), is_mirror_map=None)
-        self._anchors = Anchors(base._anchors.start, dual=True)
+        self._anchors = Anchors(base._anchors.start, base._scales.x, dual=True)
         self._kept: tuple[tuple[np.ndarray, Lift], ...] = ()
 
     def _make_conjugate(self):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from riemflow.commuting.brackets import field_derivative
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.integration import solve_batched
 from riemflow.integration.batched import SMALLEST_STEP
@@ -18,6 +19,8 @@ SLIP = 1e-4  # a correction this large, in units of x, is no rounding: the lift 
 DEPENDENT = 1e-10  # a field this close to the span of the others, relative to its length, is dependent
 FIRST = 0.1  # natural lengths that a first step may cover
 DIRECT = 6  # fields: up to so many, loops over entries are faster than LAPACK's batches
+ENTRIES = 10_000_000  # of ∇²G, which is not formed if it has more
+RAY_ATOL, RAY_ROUNDS = 1e-22, 20_000  # parameters may decay, or grow, by many orders on the way
 MOST_ROUNDS = 1500  # boundary points take up to 500; beyond, rounding errors are all that is resolved
 
 
@@ -28,9 +31,10 @@ class Scales:
     Attributes
     ----------
     x : float
-        The distance over which the fields ∇G_i change: min(‖X‖/‖∂X‖, 1 + ‖x‖).
+        The smallest of the lengths ℓ_i over which the fields change along X_i = ∇G_i:
+        ``ℓ_i = min_j ‖X_j‖/‖∂X_j·X_i/‖X_i‖‖``, at most 1 + ‖x‖.
     mu : array, shape=[d]
-        x / ‖∇G_i‖, the time in which a flow along ∇G_i covers that distance.
+        ℓ_i / ‖X_i‖, the time in which a flow along X_i covers that length.
     """
 
     x: float
@@ -62,17 +66,18 @@ def natural_scales(G: Parametrization, x: np.ndarray) -> Scales:
     fields = G._gradients(x)
     norms = np.linalg.norm(fields, axis=-1)
     size = 1.0 + np.linalg.norm(x)
-    # A rough size is all that is needed, so a one-sided difference along each field will do.
-    step = 1e-6 * size
-    points = x + step * fields / np.where(norms > 0, norms, 1.0)[:, None]
-    if G.manifold is not None:
-        points = G.manifold.project(points)
+    unit = fields / np.where(norms > 0, norms, 1.0)[:, None]
     with np.errstate(all="ignore"):
-        change = np.linalg.norm(G._gradients(points) - fields, axis=-1).max(axis=0) / step
-        lengths = np.where(change > 0, norms / change, np.inf)
-    usable = lengths[np.isfinite(lengths) & (lengths > 0)]
-    length = float(min(usable.min(initial=size), size))
-    return Scales(length, length / np.where(norms > 0, norms, 1.0))
+        if G.manifold is None and G._inverse_metric is None and G.dim * G.dim_in**2 <= ENTRIES:
+            change = field_derivative(G, x, unit)
+        else:  # a rough size is all that is needed: one-sided differences
+            step = 1e-6 * size
+            points = x + step * unit if G.manifold is None else G.manifold.project(x + step * unit)
+            change = (G._gradients(points) - fields) / step
+        lengths = norms / np.linalg.norm(change, axis=-1)  # [i, j]: X_j along X_i
+    lengths = np.where(np.isfinite(lengths) & (lengths > 0), lengths, size)
+    lengths = np.minimum(lengths.min(axis=-1), size)
+    return Scales(float(lengths.min()), lengths / np.where(norms > 0, norms, 1.0))
 
 
 def horizontal_lift(
@@ -200,7 +205,9 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
 
     y0 = np.concatenate([x / scales.x, np.zeros((len(x), 1))], axis=-1)
     back = None if G.manifold is None else project
-    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=back, most_rounds=MOST_ROUNDS)
+    length = np.linalg.norm(np.einsum("nid,ni->nd", _fields(G, x), mu), axis=-1) / scales.x
+    limits = {"most_rounds": RAY_ROUNDS, "first_step": _first_step(length)}
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=RAY_ATOL, project=back, **limits)
     return Lift(y[:, :D] * scales.x, mu, y[:, -1] * unit, reached)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from riemflow.commuting.brackets import cometric_derivative
-from riemflow.commuting.defect import FLOOR, ZERO, Defect
+from riemflow.commuting.defect import FLOOR, LOUD, ZERO, Defect
 from riemflow.commuting.legs import follow
 from riemflow.commuting.lift import Scales, _fields
 from riemflow.parametrizations.parametrization import Parametrization
@@ -106,9 +106,10 @@ def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: flo
         ways += [controls[k : k + 1] for k in rows]
     Y, points = np.concatenate(pulled), np.concatenate(ends)
     ways = [way[0] for way in ways]
+    Y = _lowered(G, x, Y)
     size = np.linalg.norm(Y, axis=-1).max(axis=0)
-    Y = _lowered(G, x, Y / np.where(size > 0, size, 1.0)[:, None])
-    noise = max(noise, FLOOR)
+    Y = Y / np.where(size > 0, size, 1.0)[:, None]
+    noise = max(noise, FLOOR) if len(points) > 1 else np.inf  # without any leg nothing was seen
 
     J = G._tangential_jacobian(x)
     change = Y - Y[:1]
@@ -125,7 +126,7 @@ def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: flo
     return PullBack(
         Defect(float(commuting.max()), noise, points[np.argmax(commuting.max(axis=-1))]),
         Defect(float(sideways[k, i]), noise, points[k]),
-        Defect(float(forward.max()), max(pushed_noise, FLOOR), points[np.argmax(forward.max(axis=-1))]),
+        Defect(_largest(forward), max(pushed_noise, FLOOR), points[np.argmax(forward.max(axis=-1))]),
         intrinsic,
         None if basis is None else len(basis),
         gap,
@@ -136,11 +137,16 @@ def pull_back_test(G: Parametrization, x: np.ndarray, scales: Scales, reach: flo
 
 def _push(back: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Carry tangent vectors at the start, [..., k, D], to the ends of paths: shape=[n, k, D]."""
-    return np.swapaxes(np.linalg.solve(back, np.swapaxes(vectors, -1, -2)), -1, -2)
+    columns = np.swapaxes(vectors, -1, -2)
+    try:
+        moved = np.linalg.solve(back, columns)
+    except np.linalg.LinAlgError:  # squeezed beyond float64: nothing is known of the way forward
+        moved = np.full(np.broadcast_shapes(back.shape[:-2], columns.shape[:-2]) + columns.shape[-2:], np.nan)
+    return np.swapaxes(moved, -1, -2)
 
 
 def _largest(values: np.ndarray) -> float:
-    return float(values.max(initial=0.0))
+    return float(np.nan_to_num(values, nan=np.inf).max(initial=0.0))
 
 
 def _relative(change: np.ndarray, *of: np.ndarray) -> np.ndarray:
@@ -150,6 +156,8 @@ def _relative(change: np.ndarray, *of: np.ndarray) -> np.ndarray:
 
 def _sideways(G: Parametrization, x: np.ndarray, moved: np.ndarray, there: np.ndarray) -> np.ndarray:
     """The part of `moved` - `there` orthogonal to ker ∂G(x), relative: shapes [n, D], [n, d, D] -> [n, d]."""
+    if len(x) == 0:
+        return np.zeros((0, G.dim))
     moved, there = (_lowered(G, x[:, None], vectors) for vectors in (moved, there))
     change = moved - there
     rows = [row_space(J) for J in G._tangential_jacobian(x)]
@@ -161,7 +169,7 @@ def _worst_paths(ways: list[np.ndarray], sideways: np.ndarray, *, home: bool) ->
     worst = []
     for legs in sorted({len(way) for way in ways} - {0}):
         rows = np.array([k for k, way in enumerate(ways) if len(way) == legs])
-        k, i = np.unravel_index(np.argmax(sideways[rows]), sideways[rows].shape)
+        k, i = np.unravel_index(np.argmax(np.nan_to_num(sideways[rows])), sideways[rows].shape)
         worst.append(Path(ways[rows[k]], int(i), home))
     return tuple(worst)
 
@@ -181,7 +189,11 @@ def _lowered(G: Parametrization, x: np.ndarray, vectors: np.ndarray) -> np.ndarr
 
 def _span(Y: np.ndarray, noise: float) -> tuple[np.ndarray | None, float, float]:
     """A basis of the span of the rows of Y (None if undecided), the gap, and the smallest size kept."""
-    _, sizes, rows = np.linalg.svd(Y, full_matrices=False)
+    if not noise <= LOUD:
+        return None, 1.0, 1.0
+    # Only directions count: far out fields may be larger by many orders.
+    length = np.linalg.norm(Y, axis=-1, keepdims=True)
+    _, sizes, rows = np.linalg.svd(Y / np.where(length > 0, length, 1.0), full_matrices=False)
     sizes = sizes / np.sqrt(len(Y))
     rank = int((sizes > ZERO * noise).sum())
     if rank == 0:
@@ -199,7 +211,9 @@ def _vertical_change(
     start = G._raised(x, basis)
     for point, back in ends:
         # The orbit's tangent space is carried along by the flow.
-        tangent = _lowered(G, point, np.linalg.solve(back, start.T).T)
+        tangent = _lowered(G, point, _push(back, start))
+        if not np.isfinite(tangent).all():
+            continue
         tangent = np.linalg.qr(tangent.T)[0].T
         J = G._tangential_jacobian(point)
         left, sizes, _ = np.linalg.svd(J, full_matrices=False)

@@ -15,6 +15,7 @@ from riemflow.parametrizations.parametrization import Parametrization
 
 SIZES = (1.0, -1.0, 0.5, -0.5, 0.2, -0.2, 0.05, -0.05)  # of the moved piece, in natural lengths
 COARSE, FINE = 1e-11, 1e-13
+FINALISTS = 8  # candidates that are integrated finely
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,39 @@ def find_witness(G: Parametrization, x: np.ndarray, scales: Scales, paths: Seque
     most = max(len(path.legs) for path in paths)
     moved = [_reordered(path, size * scales.mu, most) for path, size in candidates]
     schedules = np.swapaxes(np.array(moved), 0, 1)  # [2, n, 2 most + 1, d]
-    flat = schedules.reshape(-1, *schedules.shape[2:])
-    coarse, fine = (_ends(G, x, flat, scales, rtol) for rtol in (COARSE, FINE))
-    ends = np.asarray(G._fun(fine))
+    start = np.asarray(G._fun(x))
+
+    def ends(rtol: float) -> tuple[np.ndarray, ...]:
+        flat = schedules.reshape(-1, *schedules.shape[2:])
+        found = _ends(G, x, flat, scales, rtol)
+        w = np.asarray(G._fun(found)).reshape(2, -1, G.dim)
+        distance = np.linalg.norm(w - start, axis=-1).max(axis=0)
+        gaps = np.linalg.norm(w[0] - w[1], axis=-1) / distance
+        return w, gaps, distance, _rounding(G, found).reshape(2, -1).max(axis=0) / distance
+
     with np.errstate(all="ignore"):
-        errors = np.linalg.norm(G._fun(coarse) - ends, axis=-1).reshape(2, -1).max(axis=0)
-        distance = np.linalg.norm(ends - G._fun(x), axis=-1).reshape(2, -1).max(axis=0)
-        gaps = np.linalg.norm(np.subtract(*ends.reshape(2, -1, G.dim)), axis=-1) / distance
-        errors = np.maximum(errors / distance, FINE)
+        coarse, gaps, *_, rounding = ends(COARSE)
+        share = np.where(np.isfinite(gaps), gaps / (COARSE + rounding), -np.inf)
+        finalists = np.argsort(-share)[: min(FINALISTS, int((share > 0).sum()))]
+        if len(finalists) == 0:
+            return None
+        schedules = schedules[:, finalists]
+        w, gaps, distance, rounding = ends(FINE)
+        errors = np.linalg.norm(coarse[:, finalists] - w, axis=-1).max(axis=0) / distance
+        errors = np.maximum(np.maximum(errors, rounding), FINE)
         share = np.where(np.isfinite(gaps) & np.isfinite(errors), gaps / errors, -np.inf)
     best = int(np.argmax(share))
     if not share[best] > 0:
         return None
     pieces = [schedule[(schedule != 0).any(axis=-1)] for schedule in schedules[:, best]]
-    w = ends.reshape(2, -1, G.dim)[:, best]
     losses = (_schedule(pieces[0]), _schedule(pieces[1]))
-    return Witness(losses, float(len(pieces[0])), w, float(gaps[best]), float(errors[best]))
+    return Witness(losses, float(len(pieces[0])), w[:, best], float(gaps[best]), float(errors[best]))
+
+
+def _rounding(G: Parametrization, x: np.ndarray) -> np.ndarray:
+    """How far rounding of x, and in G, may move w = G(x): shape=[n, D] -> shape=[n]."""
+    sizes = np.abs(G._fun(x)) + np.einsum("nia,na->ni", np.abs(G._jacobian(x)), np.abs(x))
+    return 4 * np.finfo(float).eps * np.linalg.norm(sizes, axis=-1)
 
 
 def _reordered(path: Path, mu: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

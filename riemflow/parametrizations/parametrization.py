@@ -16,6 +16,7 @@ from riemflow.validation import (
     check_vectorised,
     membership,
     require_inside,
+    short,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Function = Callable[[np.ndarray], np.ndarray]
 
+AUTOMATIC = "the automatic jacobian (autograd sees only what is written with autograd.numpy)"
 SINGULAR = 1e-14  # an eigenvalue of an inverse metric with a unit diagonal that may be rounding
 
 
@@ -210,14 +212,23 @@ class Parametrization:
             if self._inverse_metric is not None:
                 text = remedy.format("D, D")
                 check_vectorised(f"{self.name}: inverse_metric", self._inverse_metric, x, (D, D), text)
+                K = np.asarray(self._inverse_metric(x))
+                gap = np.abs(K - K.T).max()
+                if gap > 1e-8 * np.abs(K).max():
+                    raise DomainError(
+                        f"{self.name}: inverse_metric is not symmetric at x = {short(x)}: it differs from "
+                        f"its transpose by {gap:.3g}. Symmetrise it."
+                    )
         # Off a submanifold G need not be what its derivatives say.
         flat = self.manifold is None
         points = autodiff.points_near(x, self._belongs) if flat else x[None]
         tangent = None if self.manifold is None else self.manifold.projector(points)
         for lower, what in (("fun", "jacobian"), ("jacobian", "hessian")):
-            if what in given:
+            # Automatic derivatives are checked once as well: autograd sees nothing of plain numpy functions.
+            if what in given or what == "jacobian":
                 functions = self._callables[lower], self._callables[what]
-                autodiff.check_derivative(f"{self.name}: {what}", *functions, points, self._belongs, tangent)
+                name = f"{self.name}: {what if what in given else AUTOMATIC}"
+                autodiff.check_derivative(name, *functions, points, self._belongs, tangent)
         self._unchecked = None
 
     def _finite(self, what: str, value: Any, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

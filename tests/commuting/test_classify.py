@@ -243,3 +243,80 @@ def test_bad_input(G, x, error, words):
 def test_printed_verdict():
     text = str(classify(MatrixFactorization(2, 2), [1.0, 0.2, -0.3, 0.8]))
     assert text.startswith("not-mirror: ") and "witness" in text and "conserved functions: 0" in text
+
+
+@pytest.mark.parametrize("scale", [1e-12, pytest.param(1e8, marks=pytest.mark.slow)])
+def test_verdict_of_a_homogeneous_parametrization_has_no_scale(scale):
+    """A product of three layers: a length found by a step of fixed size is far too short at tiny weights."""
+    G, x = DeepLinear([(1, 2), (2, 1), (1, 2)]), np.array([0.7, 0.5, -0.4, 0.6, 0.9, -0.8])
+    one, other = classify(G, x), classify(G, scale * x)
+    assert (other.verdict, other.orbit_dim, other.intrinsic) == (one.verdict, one.orbit_dim, one.intrinsic)
+    assert one.verdict == "not-mirror"
+    assert other.defect == pytest.approx(one.defect, rel=1e-6)
+
+
+def with_a_small_weight(x):
+    a, b, c, d, y = (x[..., i] for i in range(5))
+    return anp.stack([a * a + b * b, a * c + b * d, c * c + d * d, y * y], axis=-1)
+
+
+@pytest.mark.parametrize("small", [1e-6, 1e-12])
+def test_a_tiny_weight_beside_does_not_hide_the_others(small):
+    """UUᵀ and y²: each field has a length of its own."""
+    found = classify(Parametrization(with_a_small_weight, 5, 4), [1.0, 0.2, -0.3, 0.8, small])
+    assert found.verdict == "not-mirror" and found.intrinsic and found.orbit_dim == 5
+    assert found.witness is not None and found.witness.gap > 0.01
+
+
+def test_error_of_a_witness_knows_of_rounding():
+    """An offset in G costs its digits: the same near miss is seen less sharply, and says so."""
+    G, x = quadratic(0, 1e-5)
+    plain = classify(G, x)
+    away = Parametrization(
+        lambda y: G._fun(y) + 1e6, G.dim_in, G.dim, jacobian=G._jacobian, hessian=G._hessian
+    )
+    offset = classify(away, x)
+    assert plain.witness is not None and plain.witness.error < 1e-11
+    if offset.witness is not None:
+        assert offset.witness.error > 1e-11 and offset.witness.gap > 100 * offset.witness.error
+
+
+@pytest.mark.parametrize("reach", [15.0, 100.0])
+def test_far_out_nothing_wrong_is_said_of_the_orbit(reach):
+    found = classify(MatrixFactorization(2, 2), [1.0, 0.2, -0.3, 0.8], reach=reach)
+    assert found.verdict in ("not-mirror", "undecided") and found.orbit_dim in (4, None)
+
+
+def test_a_far_reach_that_no_leg_completes_is_no_reason_to_break():
+    for G, x in ((Hadamard(2), [1.0, 1.0]), (ScrewQuotient(), [1.0, 0.5, 0.3])):
+        assert classify(G, x, reach=1e3).verdict in ("commuting", "projectable", "undecided")
+
+
+@pytest.mark.parametrize("factor", [1e-10, 1e-4, 1e4])
+def test_units_of_the_metric_do_not_count(factor):
+    G = Parametrization(
+        lambda x: x**2, 2, 2, inverse_metric=lambda x: factor * np.broadcast_to(np.eye(2), (*x.shape, 2))
+    )
+    assert classify(G, [1.0, 0.5]).verdict == "commuting"
+
+
+def test_a_metric_has_to_be_symmetric():
+    K = np.array([[1.0, 0.5], [0.0, 1.0]])
+    G = Parametrization(lambda x: x**2, 2, 2, inverse_metric=lambda x: np.broadcast_to(K, (*x.shape, 2)))
+    with pytest.raises(DomainError, match="not symmetric"):
+        classify(G, [1.0, 0.5])
+
+
+def test_plain_numpy_is_invisible_to_autograd_and_is_refused():
+    """np.einsum gives the right value and a derivative of 0, on which every field would commute."""
+    A = np.array([[1.0, 0.3], [0.3, 1.0]])
+    blind = Parametrization(lambda x: np.einsum("ij,...j->...i", A, x**2), 2, 2)
+    with pytest.raises(DomainError, match=r"autograd\.numpy"):
+        classify(blind, [1.0, 2.0])
+    with pytest.raises(DomainError, match=r"autograd\.numpy"):
+        rf.gradient_flow(blind, rf.losses.Linear([1.0, 1.0]), [1.0, 2.0], 1.0)
+
+
+def test_loud_noise_decides_nothing():
+    assert Defect(0.5, 0.4, np.zeros(1)).vanishes is None
+    assert Defect(1e-9, 1e-3, np.zeros(1)).vanishes is None
