@@ -260,7 +260,7 @@ def with_a_small_weight(x):
     return anp.stack([a * a + b * b, a * c + b * d, c * c + d * d, y * y], axis=-1)
 
 
-@pytest.mark.parametrize("small", [1e-6, 1e-12])
+@pytest.mark.parametrize("small", [pytest.param(1e-6, marks=pytest.mark.slow), 1e-12])
 def test_a_tiny_weight_beside_does_not_hide_the_others(small):
     """UUᵀ and y²: each field has a length of its own."""
     found = classify(Parametrization(with_a_small_weight, 5, 4), [1.0, 0.2, -0.3, 0.8, small])
@@ -292,7 +292,7 @@ def test_a_far_reach_that_no_leg_completes_is_no_reason_to_break():
         assert classify(G, x, reach=1e3).verdict in ("commuting", "projectable", "undecided")
 
 
-@pytest.mark.parametrize("factor", [1e-10, 1e-4, 1e4])
+@pytest.mark.parametrize("factor", [1e-10, 1e-4, pytest.param(1e4, marks=pytest.mark.slow)])
 def test_units_of_the_metric_do_not_count(factor):
     G = Parametrization(
         lambda x: x**2, 2, 2, inverse_metric=lambda x: factor * np.broadcast_to(np.eye(2), (*x.shape, 2))
