@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from riemflow.embedding.certificate import sup_bound
 from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.embedding import IsometricEmbedding, SampledDefect, relative_defect
 from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
@@ -172,6 +174,8 @@ def _accepted(F: SpectralEmbedding, found: SampledDefect) -> SpectralEmbedding:
             "dom R and from where R is not smooth, or raise ambient_dim.",
             partial=F,
         )
+    if found.defect < 1:
+        F.certificate = replace(found, bound=sup_bound(F))
     return F
 
 
