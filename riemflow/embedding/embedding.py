@@ -71,8 +71,11 @@ class SampledDefect:
 
     @property
     def resolved(self) -> bool:
-        """Whether F's coefficients have fallen below the tolerance at the highest degrees."""
-        return self.tail <= self.tol
+        """Whether the defect and F's coefficients of the highest degrees are both within the tolerance.
+
+        Small coefficients alone would not do: those of a fit that is stuck decay as well.
+        """
+        return self.passed and self.tail <= self.tol
 
     @property
     def passed(self) -> bool:
