@@ -1,9 +1,11 @@
 """Reverse theory: isometric embeddings of ∇²R in closed form or by a spectral solver, and their inverses."""
 
 from riemflow.embedding.build import embed, parametrization_from_legendre
+from riemflow.embedding.certificate import SupBound
 from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding, SampledDefect, bracket_defect
 from riemflow.embedding.parametrization import EmbeddedParametrization
 from riemflow.embedding.region import Ball, Box
+from riemflow.embedding.stray import stray_bound
 
 __all__ = [
     "Ball",
@@ -12,7 +14,9 @@ __all__ = [
     "EmbeddedParametrization",
     "IsometricEmbedding",
     "SampledDefect",
+    "SupBound",
     "bracket_defect",
     "embed",
     "parametrization_from_legendre",
+    "stray_bound",
 ]

@@ -41,26 +41,37 @@ class Axis:
         self.affine = density is None
         self.tail = 0.0
         if density is not None:
-            self._first, self.tail = _interpolate(lambda t: density(self.center + self.half * t), strict)
-            integral = chebyshev.chebint(self._first, lbnd=-1)
+            first, self.tail = _interpolate(lambda t: density(self.center + self.half * t), strict)
+            integral = chebyshev.chebint(first, lbnd=-1)
             size = chebyshev.chebval(1.0, integral) / 2
-            self._first /= size
-            self._zeroth = integral / size
-            self._zeroth[0] -= 1.0
-            self._second = chebyshev.chebder(self._first)
+            integral[0] -= size
+            second = chebyshev.chebder(first) if len(first) > 1 else np.zeros(1)
+            # Columns: u, u' and u'' as Chebyshev series in t.
+            self._series = np.zeros((len(integral), 3))
+            for column, series in enumerate((integral, first, second)):
+                self._series[: len(series), column] = series / size
 
     @property
     def degree(self) -> int:
         """Degree of u' as a polynomial in w."""
-        return 0 if self.affine else len(self._first) - 1
+        return 0 if self.affine else len(self._series) - 2
 
     def to_unit(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return u, du/dw and d²u/dw² at w."""
         t = (w - self.center) / self.half
         if self.affine:
             return t, np.full_like(t, 1 / self.half), np.zeros_like(t)
-        u, first, second = (chebyshev.chebval(t, c) for c in (self._zeroth, self._first, self._second))
+        u, first, second = self._evaluate(t)
         return u, first / self.half, second / self.half**2
+
+    def _evaluate(self, t: np.ndarray) -> np.ndarray:
+        """Return u, u' and u'' at t: shape=[...] -> shape=[3, ...]."""
+        # T_k(cos θ) = cos kθ needs no recurrence; just outside [-1, 1] there is one.
+        inside = np.abs(t) <= 1
+        table = np.cos(np.arccos(np.where(inside, t, 0.0))[..., None] * np.arange(len(self._series)))
+        if not inside.all():
+            table[~inside] = chebyshev.chebvander(t[~inside], len(self._series) - 1)
+        return np.moveaxis(table @ self._series, -1, 0)
 
     def from_unit(self, u: np.ndarray) -> np.ndarray:
         """Return w at u ∈ [-1, 1], by bisection and Newton's method."""
@@ -69,12 +80,12 @@ class Axis:
         low, high = np.full_like(u, -1.0), np.full_like(u, 1.0)
         for _ in range(12):
             t = 0.5 * (low + high)
-            above = chebyshev.chebval(t, self._zeroth) > u
+            above = self._evaluate(t)[0] > u
             low, high = np.where(above, low, t), np.where(above, t, high)
         t = 0.5 * (low + high)
         for _ in range(6):
-            t -= (chebyshev.chebval(t, self._zeroth) - u) / chebyshev.chebval(t, self._first)
-            t = np.clip(t, -1.0, 1.0)
+            value, slope, _ = self._evaluate(t)
+            t = np.clip(t - (value - u) / slope, -1.0, 1.0)
         return self.center + self.half * t
 
 

@@ -12,6 +12,7 @@ from riemflow.legendre.function import Domain
 from riemflow.validation import as_points, require_inside, short
 
 if TYPE_CHECKING:
+    from riemflow.embedding.certificate import SupBound
     from riemflow.embedding.parametrization import EmbeddedParametrization
     from riemflow.embedding.region import Region
     from riemflow.legendre.function import LegendreFunction
@@ -54,6 +55,8 @@ class SampledDefect:
         In which F is a polynomial.
     tail : float
         F's largest coefficient of the two highest degrees, relative to its largest.
+    bound : SupBound or None
+        What holds on all of the region; None if the defect found is no less than 1.
     """
 
     defect: float
@@ -64,11 +67,16 @@ class SampledDefect:
     seconds: float
     coordinates: str
     tail: float
+    bound: SupBound | None = None
 
     @property
     def resolved(self) -> bool:
-        """Whether F's coefficients have fallen below the tolerance at the highest degrees."""
-        return self.tail <= self.tol
+        """Whether F's degree was enough, off the points fitted: the same as `passed`.
+
+        The tail alone cannot tell. F is not unique, so its high coefficients need not vanish where its metric
+        is right, and those of a fit that is stuck may decay.
+        """
+        return self.passed
 
     @property
     def passed(self) -> bool:
@@ -81,7 +89,8 @@ class SampledDefect:
         return (
             f"SampledDefect(at worst {self.defect:.1e} at {self.n_points} points,{verdict} tol={self.tol:g} "
             f"(at w={short(self.worst_point)}), {resolved} at degree {self.degree} in {self.coordinates} "
-            f"coordinates, tail {self.tail:.0e}, {self.seconds:.1f} s)"
+            f"coordinates, tail {self.tail:.0e}, {self.seconds:.1f} s"
+            + (")" if self.bound is None else f"; {self.bound})")
         )
 
 

@@ -1,0 +1,131 @@
+"""Bounds on the defect between the points, and on how far the flow strays because of it."""
+
+from __future__ import annotations
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import riemflow as rf
+from riemflow.embedding import Ball, Box, embed, spectral, stray_bound
+from riemflow.flows import mirror_flow, riemannian_gradient_flow
+from riemflow.geometry import HessianManifold
+from riemflow.legendre import LegendreFunction, LogSumExp, NegativeEntropy, Quadratic, SquaredNorm
+from riemflow.losses import LeastSquares, Linear, Piecewise
+
+
+def beta(w):
+    return anp.sum(w * anp.log(w), axis=-1) + 0.5 * anp.sum(w, axis=-1) ** 2
+
+
+POSITIVE = LegendreFunction(beta, 2, domain=lambda w: (w > 0).all(axis=-1), name="entropy and square")
+CASES = {
+    "interval": (LegendreFunction(lambda w: anp.sum(anp.log(anp.cosh(w)), -1), 1), Box([-2.0], [2.0])),
+    "square": (LogSumExp(2) + 0.1 * SquaredNorm(2), Box([-1.0, -1.0], [1.0, 1.0])),
+    "near the boundary": (POSITIVE, Box([0.05, 0.1], [1.0, 2.0])),
+}
+
+
+def independent_points(region, n):
+    """Corners, edges and interior, denser towards the edges: none of the solver's own."""
+    rng = np.random.default_rng(1234)
+    u = rng.uniform(-1.0, 1.0, (n, region.dim))
+    u = np.where(rng.random((n, 1)) < 0.5, np.sin(0.5 * np.pi * u), u)
+    u = np.where(rng.random((n, region.dim)) < 0.2, np.sign(u), u)
+    return np.concatenate([region.corners(), region.center + 0.5 * (region.upper - region.lower) * u])
+
+
+def largest(F, n):
+    parts = np.array_split(independent_points(F.region, n), max(1, n // 5000))
+    return max(F.metric_defect(part).max() for part in parts)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("n", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tol", [1e-4, 1e-8])
+def test_bound_holds_and_is_sharp(name, n, tol):
+    R, region = CASES[name]
+    F = embed(R, region, method="spectral", tol=tol)
+    bound, found = F.certificate.bound, largest(F, n)
+    assert bound.is_bound and found <= bound.value
+    if F.dim == 1:
+        assert bound.value <= 1e-13  # rounding is all there is
+    else:
+        assert bound.value <= 3 * found
+    assert "proved" in str(bound) and "estimated" in str(bound) and str(bound) in repr(F)
+
+
+def test_three_dimensions_are_bounded_too():
+    F = embed(LogSumExp(3) + 0.1 * SquaredNorm(3), Box(-np.ones(3), np.ones(3)), method="spectral", tol=1e-3)
+    found = largest(F, 10_000)
+    assert found <= F.certificate.bound.value <= 9 * found
+
+
+def test_a_ball_is_sampled_and_says_so():
+    F = embed(LogSumExp(2) + 0.1 * SquaredNorm(2), Ball([0.2, 0.0], 1.0), method="spectral", tol=1e-6)
+    bound = F.certificate.bound
+    assert not bound.is_bound and bound.value >= F.certificate.defect
+    assert "not bounded between them" in repr(F)
+
+
+def test_a_spoilt_embedding_is_bounded_by_its_own_defect():
+    """The high coefficients are spoilt, the sampled defect is still the old one."""
+    R, region = CASES["square"]
+    F = embed(R, region, method="spectral", tol=1e-8)
+    spoilt = F.coefficients.copy()
+    spoilt[-20:] += 1e-4 * np.random.default_rng(0).standard_normal(spoilt[-20:].shape)
+    G = spectral.SpectralEmbedding(R, region, F.basis, spoilt, F.coordinates)
+    G.certificate = F.certificate
+    bound = spectral.sup_bound(G)
+    found = largest(G, 20_000)
+    assert F.certificate.bound.value < 1e-7 < found <= bound.value <= 3 * found
+
+
+R2 = LogSumExp(2) + 0.1 * SquaredNorm(2)
+LOSSES = {
+    "least squares": LeastSquares([[1.0, 0.3], [0.2, -1.0]], [0.5, 0.4]),
+    "linear": Linear([0.2, -0.3]),
+    "two pieces": Piecewise([0.9], [Linear([0.2, -0.3]), LeastSquares([[1.0, 2.0]], [0.3])]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("larger", [True, False])
+def test_flow_of_a_wrong_metric_strays_within_the_bound(name, larger):
+    """ĝ = ∇²R + ε A is itself a Hessian metric, so its flow can be had without an embedding."""
+    epsilon, A = 1e-4, np.array([[1.0, 0.5], [0.5, 2.0]])
+    t, start, loss = np.linspace(0.0, 2.0, 21), [0.3, -0.2], LOSSES[name]
+    more = R2 + epsilon * Quadratic(A)
+    right, wrong = (R2, more) if larger else (more, R2)
+    true = mirror_flow(right, loss, start, t, rtol=1e-11)
+    other = riemannian_gradient_flow(HessianManifold(wrong), loss, start, t, rtol=1e-11)
+    g = right.hessian(true.w)
+    relative = np.linalg.solve(g, wrong.hessian(true.w) - g)
+    defect = np.abs(np.linalg.eigvals(relative)).max() * 1.01
+    bound = stray_bound(right, loss, t, true.w, defect)
+    gap = other.w - true.w
+    strayed = np.sqrt(np.einsum("ti,tij,tj->t", gap, g, gap))
+    assert (strayed <= bound).all()
+    assert strayed.max() > 0.02 * bound.max()  # not idle
+    assert bound[0] == 0 and (stray_bound(right, loss, t, true.w, 1.0)[1:] == np.inf).all()
+
+
+def test_quadratic_case_by_hand():
+    """R = L = ½w²: w = e^{-t}, ν = -1 and |∇L| = e^{-t}, so ρ = δ/(1-δ) t e^{-t}."""
+    t = np.linspace(0.0, 1.0, 201)
+    w = np.exp(-t)[:, None]
+    bound = stray_bound(SquaredNorm(1), LeastSquares([[1.0]], [0.0]), t, w, 1e-3)
+    np.testing.assert_allclose(bound, 1e-3 / (1 - 1e-3) * t * np.exp(-t), rtol=0.02)
+
+
+def test_report_prints_the_bound_and_what_happened():
+    def hessian(w):
+        return (1 / w)[..., None] * np.eye(2) + 1.0
+
+    R = LegendreFunction(beta, 2, hessian=hessian, domain=lambda w: (w > 0).all(axis=-1))
+    report = rf.verify_reverse(R, LeastSquares([[1.0, 2.0]], [1.5]), [0.5, 0.8], 0.3, rtol=1e-4)
+    assert report.passed, str(report)
+    [note] = [note for note in report.notes if "Gronwall" in note]
+    assert "strayed" in note and f"{report.embedding.certificate.bound.value:.1e}" in note
+    exact = rf.verify_reverse(NegativeEntropy(2), LeastSquares([[1.0, 2.0]], [1.5]), [0.5, 0.8], 0.3)
+    assert not any("Gronwall" in note for note in exact.notes)
