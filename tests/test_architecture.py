@@ -33,6 +33,7 @@ LAYERS = (
     "plotting",
     "",
     "cli",
+    "__main__",
 )
 
 # What may be imported where: (root of the third-party module, the layer that may, why).
