@@ -115,7 +115,7 @@ def lie_algebra(G: Parametrization, x: Any = None, *, seed: int = 0) -> LieAlgeb
     Raises
     ------
     NoClosedFormError
-        If G is not polynomial, or lives on a submanifold.
+        If G is not polynomial, or lives on a submanifold or under a metric of its own.
     DomainError, ShapeError
         If x is not one point of the domain.
     """
@@ -123,6 +123,11 @@ def lie_algebra(G: Parametrization, x: Any = None, *, seed: int = 0) -> LieAlgeb
     rng = random.Random(as_count("seed", seed, least=0))
     if x is not None:
         x = one_point(G, x, "x")
+    if G._inverse_metric is not None:
+        raise NoClosedFormError(
+            f"{G.name} has a metric of its own, and only brackets in that of R^D have an exact closure here: "
+            "use iterated_bracket and numerical ranks, or classify."
+        )
     polynomials = as_polynomials(G, x)
     if polynomials is None:
         raise NoClosedFormError(

@@ -418,3 +418,10 @@ def test_bad_arguments():
         lie_algebra(Hadamard(2), [[1.0, 1.0]])
     with pytest.raises(DomainError, match="seed"):
         lie_algebra(Hadamard(2), seed=-1)
+
+
+def test_a_metric_of_its_own_is_named():
+    K = np.array([[1.0, 0.0], [0.0, 4.0]])
+    G = Parametrization(lambda x: x**2, 2, 2, inverse_metric=lambda x: np.broadcast_to(K, (*x.shape, 2)))
+    with pytest.raises(NoClosedFormError, match="metric of its own"):
+        lie_algebra(G)
