@@ -151,6 +151,7 @@ def test_witness_holds_in_an_independent_integration(case):
     assert gap == pytest.approx(witness.gap, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(1, 3))
 def test_a_small_generic_cubic_breaks_commutation(seed):
     rng = np.random.default_rng(seed)
@@ -164,6 +165,7 @@ def test_a_small_generic_cubic_breaks_commutation(seed):
     assert found.verdict == "not-mirror", found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [0.01, pytest.param(-0.02, marks=pytest.mark.slow)])
 def test_start_beside_the_slit(y):
     """Crossing it makes G jump by 2π, which must not pass for a witness."""
@@ -178,6 +180,7 @@ def test_too_large_for_pull_backs(monkeypatch):
     assert not any("pull-back" in name for name in found.defects)
 
 
+@pytest.mark.slow
 def test_metric_of_its_own():
     """x ↦ x² under the inverse metric 4x² is x ↦ e^{..} in the flat coordinate: commuting, H = 16 w²."""
     G = Parametrization(
@@ -260,6 +263,7 @@ def with_a_small_weight(x):
     return anp.stack([a * a + b * b, a * c + b * d, c * c + d * d, y * y], axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small", [pytest.param(1e-6, marks=pytest.mark.slow), 1e-12])
 def test_a_tiny_weight_beside_does_not_hide_the_others(small):
     """UUᵀ and y²: each field has a length of its own."""
@@ -268,6 +272,7 @@ def test_a_tiny_weight_beside_does_not_hide_the_others(small):
     assert found.witness is not None and found.witness.gap > 0.01
 
 
+@pytest.mark.slow
 def test_error_of_a_witness_knows_of_rounding():
     """An offset in G costs its digits: the same near miss is seen less sharply, and says so."""
     G, x = quadratic(0, 1e-5)
@@ -281,7 +286,7 @@ def test_error_of_a_witness_knows_of_rounding():
         assert offset.witness.error > 1e-11 and offset.witness.gap > 100 * offset.witness.error
 
 
-@pytest.mark.parametrize("reach", [15.0, 100.0])
+@pytest.mark.parametrize("reach", [15.0, pytest.param(100.0, marks=pytest.mark.slow)])
 def test_far_out_nothing_wrong_is_said_of_the_orbit(reach):
     found = classify(MatrixFactorization(2, 2), [1.0, 0.2, -0.3, 0.8], reach=reach)
     assert found.verdict in ("not-mirror", "undecided") and found.orbit_dim in (4, None)

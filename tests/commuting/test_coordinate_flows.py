@@ -134,11 +134,13 @@ def test_gradient_of_the_joint_flow_in_w_is_the_cometric(rng):
     np.testing.assert_allclose(slope, G.cometric(joint_flow(G, x, mu)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_error_names_the_time_of_the_blow_up():
     with pytest.raises(DomainError, match=r"∇G_2 .* blows up at t = 0\.166666666667, but t = 0\.5 was"):
         joint_flow(Hadamard(2, 3), [[1.0, 2.0], [1.0, 0.1]], [0.1, 0.5])
 
 
+@pytest.mark.slow
 def test_error_names_the_time_of_leaving_the_domain():
     half = Parametrization(lambda x: 1.0 * x, 2, 2, domain=lambda x: x[..., 0] > 0, name="half")
     with pytest.raises(DomainError, match=r"half .* leaves the domain at t = -2, but t = -3 was"):

@@ -142,6 +142,7 @@ def test_singular_fields_at_a_finite_edge_are_no_blow_up(fun, slope, time):
     np.testing.assert_allclose(U.lower[0], -time, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_slit_of_the_screw_quotient():
     """Along ±∇φ the radius stays, and the slit is met at the angle ±π; ∇G_2 sends r² = s by s' = (1 + s)²."""
     U = flow_domain(ScrewQuotient(), [1.0, 0.5, 0.2])
@@ -163,6 +164,7 @@ def test_a_point_where_the_field_vanishes_stays():
     assert U.is_complete is True
 
 
+@pytest.mark.slow
 def test_belongs_agrees_with_the_flows(rng):
     """μ is in U(x) exactly if the flows can be followed, in any order (Lemma C.1)."""
     G, x = Hadamard(2, 3), np.array([1.0, -0.8])
@@ -304,6 +306,7 @@ def test_deep_linear_nets_break_the_second_half():
     assert not check.passed and check.details["ends"]["left-domain"] == 0
 
 
+@pytest.mark.slow
 def test_undecided_does_not_pass():
     """x' = x² on x > 0 is complete backwards; x' = x (1 + ln² x) to the right of 1 cannot be decided."""
     fine = check_flow_domain(line(lambda x: x**3 / 3, lambda x: x**2), [1.0], n_points=1)

@@ -136,6 +136,7 @@ def test_potentials_are_the_closed_forms(name):
         assert abs(1.001 * value - R.conjugate(mu)) > 1e-9 * scale
 
 
+@pytest.mark.slow
 def test_difference_of_cubes_lives_on_an_interval():
     """u³ - v³ from u, v > 0: U(x) = (-1/(3 v0), 1/(3 u0)), where v and u blow up, to 1e-8."""
     u0, v0 = np.array([0.7, 1.3]), np.array([1.1, 0.4])
