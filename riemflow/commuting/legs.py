@@ -12,7 +12,7 @@ from riemflow.integration import solve_batched
 from riemflow.parametrizations.parametrization import Parametrization
 
 MOST_ROUNDS = 200  # steps a leg may take; one that needs more runs into an edge and is given up
-CRAWL = 1e-3  # of a leg, a natural length or so: a step as short as this means the same
+CRAWL = 1e-4  # of a leg, a natural length or so: a step as short as this means the same
 JUMP = 4.0  # times what the slopes at both ends of a step allow: G has jumped
 
 
