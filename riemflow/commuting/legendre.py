@@ -243,6 +243,8 @@ class LiftedLegendre(LegendreFunction):
 class LiftedConjugate(LegendreFunction):
     """Q = R*, by the joint flow along rays: ``x' = ∂G(x)ᵀ μ``, ``Q' = G(x)·μ`` over unit time.
 
+    Parameters are known to 1e-14 of their size at the start: what decays below that has no digits left.
+
     ``∇Q(μ) = G(ψ(x_init; μ))`` and ``∇²Q(μ) = ∂G ∂Gᵀ`` there (Lemma 4.7). Its domain is U(x_init), where
     the flow exists; at the edge it blows up, and the fraction s* of μ that was reached is reported.
     """

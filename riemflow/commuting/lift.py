@@ -20,7 +20,7 @@ DEPENDENT = 1e-10  # a field this close to the span of the others, relative to i
 FIRST = 0.1  # natural lengths that a first step may cover
 DIRECT = 6  # fields: up to so many, loops over entries are faster than LAPACK's batches
 ENTRIES = 10_000_000  # of ∇²G, which is not formed if it has more
-RAY_ATOL, RAY_ROUNDS = 1e-22, 20_000  # parameters may decay, or grow, by many orders on the way
+RAY_ROUNDS = 20_000  # parameters may grow by many orders on the way
 MOST_ROUNDS = 1500  # boundary points take up to 500; beyond, rounding errors are all that is resolved
 
 
@@ -207,7 +207,7 @@ def joint_ray(G: Parametrization, x: np.ndarray, mu: np.ndarray, scales: Scales)
     back = None if G.manifold is None else project
     length = np.linalg.norm(np.einsum("nid,ni->nd", _fields(G, x), mu), axis=-1) / scales.x
     limits = {"most_rounds": RAY_ROUNDS, "first_step": _first_step(length)}
-    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=RAY_ATOL, project=back, **limits)
+    y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, project=back, **limits)
     return Lift(y[:, :D] * scales.x, mu, y[:, -1] * unit, reached)
 
 
