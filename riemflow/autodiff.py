@@ -87,6 +87,30 @@ def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
     return derivative_of_fun
 
 
+def differences(fun: Function) -> Function:
+    """Return x -> the derivative of f: [..., m] -> [..., k] by central differences, shape=[..., k, m].
+
+    For functions that autograd cannot see through; to about 1e-10 of the values where f is smooth.
+    """
+
+    def derivative_of_fun(x):
+        size = np.abs(x).max(axis=-1, keepdims=True)
+        steps = np.cbrt(EPS) * np.maximum(np.abs(x), 0.1 * np.where(size > 0, size, 1.0))
+        columns = []
+        for i in range(x.shape[-1]):
+            shift = np.zeros_like(x)
+            shift[..., i] = steps[..., i]
+            columns.append((fun(x + shift) - fun(x - shift)) / (2 * steps[..., i, None]))
+        return np.stack(columns, axis=-1)
+
+    return derivative_of_fun
+
+
+def automatic(what: str) -> str:
+    """What an automatic derivative is called where it is refused."""
+    return f"the automatic {what} (autograd sees only what is written with autograd.numpy)"
+
+
 def points_near(point: np.ndarray, belongs: Function, n: int = 2) -> np.ndarray:
     """Return up to n points inside a domain some 10 % of each coordinate from one inside it: shape=[k, m].
 

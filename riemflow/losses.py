@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
-from riemflow.validation import as_count, as_float, as_matrix, as_points, check_vectorised
+from riemflow.validation import MISUSE, as_count, as_float, as_matrix, as_points, check_vectorised
 
 __all__ = ["LeastSquares", "Linear", "LinearModelLoss", "Logistic", "Loss", "Piecewise", "as_loss"]
 
@@ -27,18 +27,19 @@ class Loss:
     dim : int
         d.
     gradient, hessian : callable, optional
-        ∇L (shape=[..., d]) and ∇²L (shape=[..., d, d]); automatic if left out.
+        ∇L (shape=[..., d]) and ∇²L (shape=[..., d, d]). Automatic if left out; ∇²L of a given ∇L by
+        central differences where autograd does not see through that.
 
     Raises
     ------
     ShapeError
         If a callable is not vectorised over the leading axes.
     DomainError
-        If a given derivative is not that of the loss, by differences at points of size one.
+        If a derivative, or an automatic gradient, is not that of the loss, by differences at points of size
+        one.
     """
 
     dim: int
-    is_twice_differentiable: bool = True  # whether ∇²L was given, or can be had from autograd
 
     def __init__(
         self, value: Function, dim: int, gradient: Function | None = None, hessian: Function | None = None
@@ -49,8 +50,6 @@ class Loss:
             "gradient": gradient or autodiff.gradient(value),
             "hessian": hessian or autodiff.jacobian(gradient or autodiff.gradient(value)),
         }
-        # A gradient that the user wrote need not be one that autograd can differentiate.
-        self.is_twice_differentiable = hessian is not None or gradient is None
         given = {"gradient": gradient, "hessian": hessian}
         self._check_callables({what for what, fun in given.items() if fun is not None})
 
@@ -69,9 +68,17 @@ class Loss:
             name = f"the loss's {what}"
             with np.errstate(all="ignore"):
                 check_vectorised(name, fun, np.full(d, 0.5), (d,) * order, remedy.format(", d" * order))
-            if what in given:
+            if what in given or what == "gradient":
+                name = name if what in given else f"the loss: {autodiff.automatic(what)}"
                 lower = self._callables[names[order - 1]]
                 autodiff.check_derivative(name, lower, fun, points, lambda w: np.ones(len(w), bool))
+
+        if "gradient" in given and "hessian" not in given:
+            automatic, gradient = self._callables["hessian"], self._callables["gradient"]
+            try:
+                autodiff.check_derivative("∇²L", gradient, automatic, points, lambda w: np.ones(len(w), bool))
+            except (DomainError, *MISUSE):
+                self._callables["hessian"] = autodiff.differences(gradient)
 
     def _value(self, w: np.ndarray) -> np.ndarray:
         return self._callables["value"](w)

@@ -194,3 +194,20 @@ def test_piecewise_needs_a_list_of_times_and_a_list_of_losses():
     for bad in (None, losses.Linear([1.0])):
         with pytest.raises(DomainError, match="must be a list of losses"):
             losses.Piecewise([1.0], bad)
+
+
+def test_hessian_of_a_gradient_that_autograd_cannot_see_through():
+    """np.einsum has a derivative of 0 under autograd, without a word."""
+    A = np.array([[1.0, 0.3], [0.3, 2.0]])
+    loss = losses.Loss(
+        lambda w: 0.5 * np.einsum("...i,ij,...j->...", w, A, w),
+        2,
+        gradient=lambda w: np.einsum("ij,...j->...i", A, w),
+    )
+    w = np.array([[0.1, 0.2], [3.0, -1e-3]])
+    np.testing.assert_allclose(loss.hessian(w), np.broadcast_to(A, (2, 2, 2)), atol=1e-8)
+
+
+def test_plain_numpy_without_a_gradient_is_refused():
+    with pytest.raises(DomainError, match=r"autograd\.numpy"):
+        losses.Loss(lambda w: np.einsum("...i,ij,...j->...", w, np.eye(2), w), 2)

@@ -101,9 +101,9 @@ def classify(G: Parametrization, x_init: Any, *, reach: float = 1.0, seed: int =
 
     Random paths along the fields ∇G_i pull them back to the start and push them forward to their ends
     (`commuting.pull_back`), and small parallelograms in w are lifted to closed loops (`commuting.loops`).
-    Every defect is compared with
-    noise measured by the same computation on quantities that vanish for every G; between 30 and 300
-    times the noise it is called undecided. "not-mirror" is only said with a `Witness`.
+    Every defect is compared with noise measured by the same computation on quantities that vanish for
+    every G; between 30 and 300 times the noise it is called undecided. "not-mirror" is only said with a
+    `Witness`.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def _conclude(
     if witness is not None:
         verdict = "not-mirror"
         reason = f"moves along the fields of {G.name}, taken in another order, leave ker ∂G: {decided}"
-    elif commutes:
+    elif commutes and mirror is not False:
         verdict, decided = "commuting", defects[f"commuting, {main}"]
         reason = f"the fields of {G.name} commute: pulled back along paths they change by {decided}"
     elif commutes is False and mirror and _agree(defects, "intrinsic") is not False:

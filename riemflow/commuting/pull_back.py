@@ -159,9 +159,7 @@ def _sideways(G: Parametrization, x: np.ndarray, moved: np.ndarray, there: np.nd
     if len(x) == 0:
         return np.zeros((0, G.dim))
     moved, there = (_lowered(G, x[:, None], vectors) for vectors in (moved, there))
-    change = moved - there
-    rows = [row_space(J) for J in G._tangential_jacobian(x)]
-    across = np.stack([v @ row.T @ row for v, row in zip(change, rows, strict=True)])
+    across = (moved - there) @ np.swapaxes(row_space(G._tangential_jacobian(x)), -1, -2)
     return _relative(across, moved, there)
 
 
@@ -175,9 +173,9 @@ def _worst_paths(ways: list[np.ndarray], sideways: np.ndarray, *, home: bool) ->
 
 
 def row_space(J: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the row space of ∂G, the complement of ker ∂G: [d, D] -> [rank, D]."""
+    """An orthonormal basis of the complement of ker ∂G, filled up with zeros: [..., d, D] -> [..., k, D]."""
     _, sizes, rows = np.linalg.svd(J, full_matrices=False)
-    return rows[sizes > RANK * sizes[0]] if sizes[0] > 0 else rows[:0]
+    return np.where((sizes > RANK * sizes[..., :1])[..., None], rows, 0.0)
 
 
 def _lowered(G: Parametrization, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:

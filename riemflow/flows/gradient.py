@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from riemflow import autodiff
 from riemflow.errors import ShapeError
-from riemflow.flows.rest import MOST, curvature, differences, in_parameters, terms
+from riemflow.flows.rest import MOST, in_parameters, terms
 from riemflow.flows.solution import Flow, run_flow
 from riemflow.losses import as_loss
 from riemflow.parametrizations.parametrization import Parametrization
@@ -77,13 +78,13 @@ def gradient_flow(
     def jacobian(piece, x):
         w, rows = evaluate(x)
         along_slope = G._hessian_along(x[None], piece._gradient(w)[None])[0]
-        return -(rows.T @ curvature(piece, w) @ rows + along_slope)
+        return -(rows.T @ piece._hessian(w) @ rows + along_slope)
 
     def linearise(piece, x):
         sizes = np.abs(G._jacobian(x)).T @ terms(piece, G._fun(x))
         if explicit:
             return in_parameters(jacobian(piece, x), velocity(piece, x), sizes, x, 0.0)
-        slopes = differences(lambda y: velocity(piece, y), x)
+        slopes = autodiff.differences(lambda y: velocity(piece, y))(x)
         frame = dual = None
         if manifold is not None:
             frame = dual = manifold.projector(x)

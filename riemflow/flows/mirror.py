@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.rest import MOST, along, curvature, terms, under_cometric, under_metric
+from riemflow.flows.rest import MOST, along, terms, under_cometric, under_metric
 from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
@@ -106,7 +106,7 @@ def _primal(R, loss, w_init, t, options) -> Flow:
     def linearise(piece, w):
         slope, metric = piece._gradient(w), R._hessian(w)
         change = along(R._hessian, R._belongs, w, np.linalg.solve(metric, slope))
-        return under_metric(metric, change, slope, terms(piece, w), curvature(piece, w), w)
+        return under_metric(metric, change, slope, terms(piece, w), piece._hessian(w), w)
 
     return run_flow(
         velocity,
@@ -157,7 +157,7 @@ def _weights_linearised(R: LegendreFunction, to_mu: Any) -> Any:
         w = Q._gradient(mu)
         slope = piece._gradient(w)
         change = along(Q._hessian, Q._belongs, mu, -slope)
-        return under_cometric(Q._hessian(mu), change, slope, terms(piece, w), curvature(piece, w), w, mu)
+        return under_cometric(Q._hessian(mu), change, slope, terms(piece, w), piece._hessian(w), w, mu)
 
     return linearise
 

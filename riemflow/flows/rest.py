@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from riemflow.losses import LinearModelLoss, Loss
+from riemflow.losses import LinearModelLoss
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -155,21 +155,6 @@ def along(matrix: Map, belongs: Map, point: np.ndarray, direction: np.ndarray) -
                 return (b - a) / (2 * step)
         step *= 0.25
     return np.full((len(point), len(point)), np.nan)
-
-
-def differences(fun: Map, point: np.ndarray) -> np.ndarray:
-    """Return the derivative of a vector field by central differences: shape=[m] -> shape=[m, m]."""
-    steps = np.cbrt(EPS) * np.maximum(np.abs(point), 0.1 * (np.abs(point).max() or 1.0))
-    shifts = np.diag(steps)
-    columns = [(fun(point + shift) - fun(point - shift)) / (2 * shift.sum()) for shift in shifts]
-    return np.stack(columns, axis=-1)
-
-
-def curvature(loss: Any, w: np.ndarray) -> np.ndarray:
-    """∇²L(w): shape=[d] -> shape=[d, d], by differences of a gradient that autograd may not see through."""
-    if type(loss) is Loss and not loss.is_twice_differentiable:
-        return differences(loss._gradient, w)
-    return np.asarray(loss._hessian(w))
 
 
 def terms(loss: Any, w: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.rest import MOST, along, curvature, terms, under_metric
+from riemflow.flows.rest import MOST, along, terms, under_metric
 from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.losses import as_loss
 from riemflow.validation import as_points, require_inside
@@ -84,9 +84,7 @@ def riemannian_gradient_flow(
         slope, metric = piece._gradient(w), matrix(base_point=w)
         u = np.linalg.solve(metric, slope)
         changes = [along(lambda at: matrix(base_point=at), space.belongs, w, e) @ u for e in np.eye(dim)]
-        return under_metric(
-            metric, np.stack(changes, axis=-1), slope, terms(piece, w), curvature(piece, w), w
-        )
+        return under_metric(metric, np.stack(changes, axis=-1), slope, terms(piece, w), piece._hessian(w), w)
 
     return run_flow(
         velocity,

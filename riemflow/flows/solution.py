@@ -13,13 +13,14 @@ from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeE
 from riemflow.flows.rest import Linearised
 from riemflow.flows.stillness import Stillness
 from riemflow.integration import Solution, solve_ode
+from riemflow.legendre.function import least_eigenvalue
 from riemflow.losses import Loss, Piecewise
 from riemflow.validation import as_float, as_number, short
 
 Map = Callable[[np.ndarray], np.ndarray]
 
 GOOD = ("finished", "converged")
-INDEFINITE = 1e-10  # an eigenvalue below minus this share of the diagonal is no rounding
+INDEFINITE = 1e-10  # an eigenvalue below minus this, with a unit diagonal, is no rounding
 HORIZON = 1e15  # t = inf gives up here
 
 
@@ -225,20 +226,17 @@ def run_flow(
 
 
 def natural_gradient(metric: np.ndarray, slope: np.ndarray, what: str, w: np.ndarray) -> np.ndarray:
-    """g^{-1} ∇L; raise a `DomainError` where g, shape=[d, d], is not positive definite."""
+    """g^{-1} ∇L; raise a `DomainError` where g, shape=[d, d], is not positive definite but for rounding."""
     try:
         return np.asarray(cho_solve(cho_factor(metric), slope))
     except (np.linalg.LinAlgError, ValueError):
-        pass  # it may be rounding: look at the eigenvalues
-    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(metric)), np.finfo(float).tiny))
-    scaled = scale[:, None] * metric * scale
-    least = float(np.linalg.eigvalsh(scaled)[0]) if np.isfinite(scaled).all() else np.nan
-    if not least > -INDEFINITE:
-        raise DomainError(
-            f"{what} is not positive definite at w = {short(w)}, where its smallest eigenvalue is "
-            f"{least:.3g}, with the diagonal scaled to 1"
-        )
-    return np.linalg.solve(metric, slope)
+        least = float(least_eigenvalue(np.asarray(metric))) if np.isfinite(metric).all() else np.nan
+        if not least > -INDEFINITE:
+            raise DomainError(
+                f"{what} is not positive definite at w = {short(w)}, where its smallest eigenvalue is "
+                f"{least:.3g}"
+            ) from None
+        return np.linalg.solve(metric, slope)
 
 
 def metric_units(metric: Map, belongs: Map, w: np.ndarray) -> np.ndarray:

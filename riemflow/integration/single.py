@@ -22,10 +22,10 @@ Event = Callable[[float, np.ndarray], "float | bool"]
 
 # Hairer and Wanner's rule: so many steps at DOP853's stability boundary and CVODE takes over; so many
 # steps inside it, one after the other, and counting starts afresh.
-STALL_STEPS, STALL = 200, 1e-4  # so many steps that cover less than this share of the time so far
 STIFF_STEPS, MILD_STEPS = 15, 6
 STABILITY = 6.1  # h times the Jacobian's norm at that boundary (Hairer and Wanner, dop853.f)
 MAX_STEPS = 200_000
+STALL_STEPS, STALL = 200, 1e-4  # so many steps that cover less than this share of the time so far
 # Share of the tolerance the integrators are given: BDF's local errors add up, and DOP853's interpolant is
 # less accurate than its steps where stability bounds them (both measured at some 30 times the tolerance).
 SHARE = 0.03
@@ -173,8 +173,8 @@ class _Run:
         self.bar: Any = None
         self.signs: list[bool] = []
         self.latest = np.inf
-        self.marks: list[float] = []
-        self.since = 0.0  # times after every so many steps of an interval, and its start
+        self.marks: list[float] = []  # times after every so many steps of an interval
+        self.since = 0.0  # its start
         self.longest_step: Callable[[], float] = lambda: np.inf
 
     def f(self, t: float, y: np.ndarray) -> np.ndarray:

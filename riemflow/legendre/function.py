@@ -170,8 +170,12 @@ class LegendreFunction:
         points = autodiff.points_near(self.domain.interior, self._belongs)
         orders = list(self._callables)
         for k, what in enumerate(orders[1:]):
+            fun = self._callables[what]
+            if what == "gradient" and what not in given:
+                name = f"{self.name}: {autodiff.automatic(what)}"
+                autodiff.check_derivative(name, self._callables["value"], fun, points, self._belongs)
             if what in given:
-                name, fun = f"{self.name}: {what}", self._callables[what]
+                name = f"{self.name}: {what}"
                 with np.errstate(all="ignore"):
                     remedy = f"it must be vectorised, [..., d] -> [...{', d' * (k + 1)}]."
                     check_vectorised(name, fun, self.domain.interior, (self.dim,) * (k + 1), remedy)
@@ -215,12 +219,7 @@ class LegendreFunction:
             raise DomainError(
                 f"∇²{self.name} is not finite at w = {short(bad)}: R must be C² inside its domain."
             )
-        # A unit diagonal first, or units of w that differ by orders would hide the smallest eigenvalue.
-        diagonal = np.diagonal(hessian, axis1=-2, axis2=-1)
-        scale = 1.0 / np.sqrt(np.where((diagonal > 0).all(axis=-1, keepdims=True), diagonal, 1.0))
-        with np.errstate(all="ignore"):
-            scaled = np.nan_to_num(scale[..., :, None] * hessian * scale[..., None, :])
-            least = np.linalg.eigvalsh(scaled)[..., 0]
+        least = least_eigenvalue(hessian)
         if not (least > 0).all():
             k = int(np.argmin(least))
             raise DomainError(
@@ -336,6 +335,18 @@ class LegendreFunction:
 
     def __repr__(self) -> str:
         return f"{self.name} on R^{self.dim}"
+
+
+def least_eigenvalue(matrix: np.ndarray) -> np.ndarray:
+    """The smallest eigenvalue of symmetric matrices, [..., d, d], after scaling a positive diagonal to 1.
+
+    Units of w that differ by orders would hide it otherwise.
+    """
+    diagonal = np.diagonal(matrix, axis1=-2, axis2=-1)
+    scale = 1.0 / np.sqrt(np.where((diagonal > 0).all(axis=-1, keepdims=True), diagonal, 1.0))
+    with np.errstate(all="ignore"):
+        scaled = np.nan_to_num(scale[..., :, None] * matrix * scale[..., None, :])
+        return np.linalg.eigvalsh(scaled)[..., 0]
 
 
 def _bregman_integral(R: LegendreFunction, w: np.ndarray, w0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

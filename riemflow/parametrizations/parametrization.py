@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-AUTOMATIC = "the automatic jacobian (autograd sees only what is written with autograd.numpy)"
 SINGULAR = 1e-14  # an eigenvalue of an inverse metric with a unit diagonal that may be rounding
 
 
@@ -227,7 +226,7 @@ class Parametrization:
             # Automatic derivatives are checked once as well: autograd sees nothing of plain numpy functions.
             if what in given or what == "jacobian":
                 functions = self._callables[lower], self._callables[what]
-                name = f"{self.name}: {what if what in given else AUTOMATIC}"
+                name = f"{self.name}: {what if what in given else autodiff.automatic(what)}"
                 autodiff.check_derivative(name, *functions, points, self._belongs, tangent)
         self._unchecked = None
 

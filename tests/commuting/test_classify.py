@@ -166,7 +166,7 @@ def test_a_small_generic_cubic_breaks_commutation(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("y", [0.01, pytest.param(-0.02, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("y", [0.01, -0.02])
 def test_start_beside_the_slit(y):
     """Crossing it makes G jump by 2π, which must not pass for a witness."""
     assert classify(ScrewQuotient(), [-1.0, y, 0.3]).verdict == "projectable"
@@ -264,7 +264,7 @@ def with_a_small_weight(x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("small", [pytest.param(1e-6, marks=pytest.mark.slow), 1e-12])
+@pytest.mark.parametrize("small", [1e-6, 1e-12])
 def test_a_tiny_weight_beside_does_not_hide_the_others(small):
     """UUᵀ and y²: each field has a length of its own."""
     found = classify(Parametrization(with_a_small_weight, 5, 4), [1.0, 0.2, -0.3, 0.8, small])
