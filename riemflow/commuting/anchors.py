@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from riemflow.commuting.lift import Lift
+from riemflow.parametrizations.parametrization import Parametrization
+
 MOST = 64  # states kept; the oldest makes room
 DEEPEST = 8  # lifts between the start and a state
 NEAR = 0.1  # of the squared distance from the start: less than this, and the detour pays
+
+
+# From parameters, weights and dual points to rows of weights or of dual points: shapes [n, D], [n, d].
+Way = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Lift]
+FEW = 4  # rows that are reached from states kept; more are reached from the start, all at once
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Anchors:
 
     Parameters
     ----------
+    G : Parametrization
     start : State
     unit : float
         The natural length of x at the start.
@@ -38,17 +48,49 @@ class Anchors:
         Whether points are given by μ, and their distances by H, or by w and H⁻¹.
     """
 
-    def __init__(self, start: State, unit: float, *, dual: bool = False):
-        self.start, self.unit, self.dual = start, unit, dual
+    def __init__(self, G: Parametrization, start: State, unit: float, *, dual: bool = False):
+        self.G, self.start, self.unit, self.dual = G, start, unit, dual
         self._kept: tuple[State, ...] = ()
 
-    def add(self, state: State) -> None:
-        """Keep a state, unless too many lifts lie between it and the start."""
-        if state.depth > DEEPEST:
-            return
-        self._kept = (*self._kept[-(MOST - 1) :], state)
+    def reach(self, rows: np.ndarray, way: Way, *, from_start: bool) -> Lift:
+        """Go to rows of w or μ, shape=[n, d]: a few by a short way from states kept, unless `from_start`.
 
-    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, list[State]]:
+        A flow asks for one point after another.
+        """
+        if from_start or len(rows) > FEW:
+            return self._go([self.start] * len(rows), rows, way)
+        which, states = self._nearest(rows)
+        lift = self._go([states[k] for k in which], rows, way)
+        again = (lift.reached < 1.0) & (which > 0)
+        if again.any():
+            which = np.where(again, 0, which)
+            lift = self._go([states[k] for k in which], rows, way)
+        for k in np.flatnonzero(lift.reached == 1.0):
+            depth = states[which[k]].depth + 1
+            if depth <= DEEPEST:
+                x, J = lift.x[k], self.G._tangential_jacobian(lift.x[k])
+                w = np.asarray(self.G._fun(x)) if self.dual else rows[k]
+                state = State(w, x, lift.mu[k], lift.value[k], J @ J.T, depth)
+                self._kept = (*self._kept[-(MOST - 1) :], state)
+        return lift
+
+    def _go(self, states: list[State], rows: np.ndarray, way: Way) -> Lift:
+        """Go to each row from its state; those that are not finite are not reached."""
+        n = len(rows)
+        x, mu = np.full((n, self.G.dim_in), np.nan), np.full(rows.shape, np.nan)
+        value, reached = np.full(n, np.nan), np.zeros(n)
+        good = np.flatnonzero(np.isfinite(rows).all(axis=-1))
+        some = [states[k] for k in good]
+        d, D = rows.shape[1], self.G.dim_in
+        from_x = np.array([state.x for state in some]).reshape(-1, D)
+        from_w = np.array([state.w for state in some]).reshape(-1, d)
+        from_mu = np.array([state.mu for state in some]).reshape(-1, d)
+        lift = way(from_x, from_w, from_mu, rows[good])
+        x[good], mu[good], reached[good] = lift.x, lift.mu, lift.reached
+        value[good] = lift.value + np.array([state.value for state in some])
+        return Lift(x, mu, value, reached)
+
+    def _nearest(self, points: np.ndarray) -> tuple[np.ndarray, list[State]]:
         """Return for each row of w or μ [n, d] the state to go from, as an index; 0 is the start."""
         states = [self.start, *self._kept]
         which = np.zeros(len(points), int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -139,7 +140,7 @@ class LiftedLegendre(LegendreFunction):
         self._kept: tuple[tuple[np.ndarray, Lift], ...] = ()
         J = G._tangential_jacobian(x_init)
         start = State(self.w_init.copy(), x_init.copy(), np.zeros(G.dim), 0.0, J @ J.T)
-        self._anchors = Anchors(start, self._scales.x)
+        self._anchors = Anchors(G, start, self._scales.x)
 
     def preimage(self, w: Any) -> np.ndarray:
         """The parameters over w at the end of the lift from x_init: shape=[..., d] -> shape=[..., D].
@@ -147,7 +148,8 @@ class LiftedLegendre(LegendreFunction):
         For a commuting G it is the one point of the reachable set over w.
         """
         w = self._inside(w)
-        return self._lift_rows(w.reshape(-1, self.dim)).x.reshape(*w.shape[:-1], -1)
+        lift = self._anchors.reach(w.reshape(-1, self.dim), self._way, from_start=True)
+        return lift.x.reshape(*w.shape[:-1], -1)
 
     def _inside(self, w, name="w"):
         w = as_points(name, w, self.dim)
@@ -169,41 +171,12 @@ class LiftedLegendre(LegendreFunction):
         for key, lift in self._kept:
             if key.shape == w.shape and np.array_equal(key, w):
                 return lift
-        rows = w.reshape(-1, self.dim)
-        # A flow asks for one point after another: from a known state nearby the way is short.
-        lift = self._lift_from_anchors(rows) if len(rows) <= 4 else self._lift_rows(rows)
+        lift = self._anchors.reach(w.reshape(-1, self.dim), self._way, from_start=False)
         self._kept = ((w.copy(), lift), *self._kept[: KEPT - 1])
         return lift
 
-    def _lift_rows(self, rows: np.ndarray) -> Lift:
-        start = self._anchors.start
-        return self._lift_between(rows, np.zeros(len(rows), int), [start])
-
-    def _lift_from_anchors(self, rows: np.ndarray) -> Lift:
-        which, states = self._anchors.nearest(rows)
-        lift = self._lift_between(rows, which, states)
-        again = (lift.reached < 1.0) & (which > 0)
-        if again.any():
-            which = np.where(again, 0, which)
-            lift = self._lift_between(rows, which, states)
-        for k in np.flatnonzero(lift.reached == 1.0):
-            J = self.parametrization._tangential_jacobian(lift.x[k])
-            depth = states[which[k]].depth + 1
-            self._anchors.add(State(rows[k], lift.x[k], lift.mu[k], lift.value[k], J @ J.T, depth))
-        return lift
-
-    def _lift_between(self, rows: np.ndarray, which: np.ndarray, states: list[State]) -> Lift:
-        n, G = len(rows), self.parametrization
-        x, mu = np.full((n, G.dim_in), np.nan), np.full(rows.shape, np.nan)
-        value, reached = np.full(n, np.nan), np.zeros(n)
-        good = np.flatnonzero(np.isfinite(rows).all(axis=-1))
-        from_x = np.array([states[k].x for k in which[good]]).reshape(-1, G.dim_in)
-        from_mu = np.array([states[k].mu for k in which[good]]).reshape(-1, self.dim)
-        from_w = np.array([states[k].w for k in which[good]]).reshape(-1, self.dim)
-        lift = horizontal_lift(G, from_x, from_mu, from_w, rows[good], self._scales)
-        x[good], mu[good], reached[good] = lift.x, lift.mu, lift.reached
-        value[good] = lift.value + np.array([states[k].value for k in which[good]])
-        return Lift(x, mu, value, reached)
+    def _way(self, x: np.ndarray, w: np.ndarray, mu: np.ndarray, ends: np.ndarray) -> Lift:
+        return horizontal_lift(self.parametrization, x, mu, w, ends, self._scales)
 
     def _at(self, w: np.ndarray, quantity: str) -> np.ndarray:
         """One quantity of the lift, NaN for rows outside the domain, with the batch axes of w."""
@@ -252,7 +225,7 @@ class LiftedConjugate(LegendreFunction):
     def __init__(self, base: LiftedLegendre):
         self.base, self.parametrization = base, base.parametrization
         self._define(base.dim, name=f"{base.name}*", interior=np.zeros(base.dim), is_mirror_map=None)
-        self._anchors = Anchors(base._anchors.start, base._scales.x, dual=True)
+        self._anchors = Anchors(self.parametrization, base._anchors.start, base._scales.x, dual=True)
         self._kept: tuple[tuple[np.ndarray, Lift], ...] = ()
 
     def _make_conjugate(self):
@@ -274,38 +247,14 @@ class LiftedConjugate(LegendreFunction):
         for key, lift in self._kept:
             if key.shape == mu.shape and np.array_equal(key, mu):
                 return lift
-        rows = mu.reshape(-1, self.dim)
         # Rays from other points than x_init reach the same w if the flow is a mirror flow, not otherwise.
-        short = len(rows) <= 4 and self.base.verdict != "unchecked"
-        lift = self._ray_from_anchors(rows) if short else self._ray_between(rows, np.zeros(len(rows), int))
+        unchecked = self.base.verdict == "unchecked"
+        lift = self._anchors.reach(mu.reshape(-1, self.dim), self._way, from_start=unchecked)
         self._kept = ((mu.copy(), lift), *self._kept[: KEPT - 1])
         return lift
 
-    def _ray_from_anchors(self, rows: np.ndarray) -> Lift:
-        which, states = self._anchors.nearest(rows)
-        lift = self._ray_between(rows, which, states)
-        again = (lift.reached < 1.0) & (which > 0)
-        if again.any():
-            which = np.where(again, 0, which)
-            lift = self._ray_between(rows, which, states)
-        G = self.parametrization
-        for k in np.flatnonzero(lift.reached == 1.0):
-            J, w = G._tangential_jacobian(lift.x[k]), np.asarray(G._fun(lift.x[k]))
-            depth = states[which[k]].depth + 1
-            self._anchors.add(State(w, lift.x[k], rows[k], lift.value[k], J @ J.T, depth))
-        return lift
-
-    def _ray_between(self, rows: np.ndarray, which: np.ndarray, states: list[State] | None = None) -> Lift:
-        states = states or [self._anchors.start]
-        n, G = len(rows), self.parametrization
-        x, value, reached = np.full((n, G.dim_in), np.nan), np.full(n, np.nan), np.zeros(n)
-        good = np.flatnonzero(np.isfinite(rows).all(axis=-1))
-        from_x = np.array([states[k].x for k in which[good]]).reshape(-1, G.dim_in)
-        from_mu = np.array([states[k].mu for k in which[good]]).reshape(-1, self.dim)
-        ray = joint_ray(G, from_x, rows[good] - from_mu, self.base._scales)
-        x[good], reached[good] = ray.x, ray.reached
-        value[good] = ray.value + np.array([states[k].value for k in which[good]])
-        return Lift(x, rows, value, reached)
+    def _way(self, x: np.ndarray, w: np.ndarray, mu: np.ndarray, ends: np.ndarray) -> Lift:
+        return replace(joint_ray(self.parametrization, x, ends - mu, self.base._scales), mu=ends)
 
     def _at(self, mu: np.ndarray, quantity: str) -> np.ndarray:
         lift = self._ray(mu)
