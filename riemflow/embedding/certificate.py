@@ -11,6 +11,7 @@ from scipy.fft import dctn
 
 from riemflow.embedding.embedding import relative_defect
 from riemflow.embedding.region import Box
+from riemflow.embedding.spectral_basis import symmetric_power
 from riemflow.embedding.spectral_points import chebyshev_grid, check_points
 
 if TYPE_CHECKING:
@@ -90,21 +91,15 @@ def _sampled(F: SpectralEmbedding, least: float) -> SupBound:
     return SupBound(float(max(least, *largest)), None, None, len(points))
 
 
-def _root(F: SpectralEmbedding, w: np.ndarray, power: float) -> np.ndarray:
-    """Return g^power in the coordinates u."""
-    slope = F.basis.coordinates(w)[1]
-    values, vectors = np.linalg.eigh(F.R._hessian(w) / (slope[..., :, None] * slope[..., None, :]))
-    return (vectors * values[..., None, :] ** power) @ np.swapaxes(vectors, -1, -2)
-
-
 def _whitener(F: SpectralEmbedding, defect: float) -> tuple[np.ndarray, float]:
     """Return the Chebyshev coefficients of W, shape=[k+1, …, k+1, d, d], and the estimate of e."""
     d = F.dim
     points = check_points(F.region, 2000, seed=21)
-    root, u = _root(F, points, 0.5), F.basis.coordinates(points)[0]
+    root, u = symmetric_power(F.basis.metric(F.R, points), 0.5), F.basis.coordinates(points)[0]
     best: tuple[np.ndarray, float] | None = None
     for k in WHITENER_DEGREES[d]:
-        half = _root(F, F.basis.points(chebyshev_grid(d, k + 1)), -0.5)
+        grid = F.basis.points(chebyshev_grid(d, k + 1))
+        half = symmetric_power(F.basis.metric(F.R, grid), -0.5)
         c = dctn(half.reshape(*(k + 1,) * d, d, d), axes=range(d)) / (k + 1) ** d
         for axis in range(d):
             np.moveaxis(c, axis, 0)[0] *= 0.5

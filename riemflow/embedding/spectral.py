@@ -15,7 +15,7 @@ from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.embedding import IsometricEmbedding, SampledDefect, relative_defect
 from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
 from riemflow.embedding.region import Box
-from riemflow.embedding.spectral_basis import ChebyshevBasis
+from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
 from riemflow.embedding.spectral_moments import TensorEquations
 from riemflow.embedding.spectral_points import chebyshev_grid, check_points, grid_size, scattered_points
 from riemflow.embedding.spectral_start import starting_coefficients
@@ -225,7 +225,7 @@ def _ladder(R, region, kind, axes, D, tol, seed):
         basis = ChebyshevBasis(axes, degree)
         equations, scale = _equations(R, region, basis, D, seed)
         if len(coefficients) == 0:
-            start = starting_coefficients(basis, _in_u(R, basis, basis.points(np.zeros(R.dim))), D, seed)
+            start = starting_coefficients(basis, basis.metric(R, basis.points(np.zeros(R.dim))), D, seed)
             policy = FIRST
         else:
             start = np.zeros((basis.size, D))
@@ -245,12 +245,6 @@ def _ladder(R, region, kind, axes, D, tol, seed):
                 break
 
 
-def _in_u(R: LegendreFunction, basis: ChebyshevBasis, w: np.ndarray) -> np.ndarray:
-    """Return the metric in the coordinates u: shape=[..., d, d]."""
-    slope = basis.coordinates(w)[1]
-    return R._hessian(w) / (slope[..., :, None] * slope[..., None, :])
-
-
 def _equations(R, region, basis, D, seed):
     """Return the whitened isometry equations at the fitting points, and the coefficients' scale."""
     d = R.dim
@@ -259,7 +253,7 @@ def _equations(R, region, basis, D, seed):
     tensor = isinstance(region, Box) and d <= MOST_TENSOR_DIM
     m = grid_size(d, basis.degree, n_least)
     points = basis.points(chebyshev_grid(d, m)) if tensor else scattered_points(region, basis, n_least, seed)
-    whitener = _inverse_root(_in_u(R, basis, points))
+    whitener = symmetric_power(basis.metric(R, points), -0.5)
     slope = basis.coordinates(points)[1]
     rows = np.moveaxis((whitener / slope[:, None, :]) @ basis.gradients(points), 1, 0)
     rows = np.ascontiguousarray(rows) * scale[:, 0]
@@ -280,8 +274,3 @@ def _arc_length(R, region, D):
     middle = axis.from_unit(np.zeros(1))
     coefficients[0, 0] = speed(middle)[0] / axis.to_unit(middle)[1][0]
     return SpectralEmbedding(R, region, ChebyshevBasis([axis], 1), coefficients, "arc-length")
-
-
-def _inverse_root(metric: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(metric)
-    return (vectors / np.sqrt(values)[..., None, :]) @ np.swapaxes(vectors, -1, -2)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from riemflow.embedding.coordinates import Axis
+
+if TYPE_CHECKING:
+    from riemflow.legendre.function import LegendreFunction
 
 
 def multi_indices(dim: int, degree: int) -> np.ndarray:
@@ -54,6 +58,11 @@ class ChebyshevBasis:
         """Return u, du/dw and d²u/dw² of each axis: shape=[..., d] -> shape=[3, ..., d]."""
         return np.stack([np.stack(axis.to_unit(w[..., i])) for i, axis in enumerate(self.axes)], axis=-1)
 
+    def metric(self, R: LegendreFunction, w: np.ndarray) -> np.ndarray:
+        """Return ∇²R in the coordinates u, at w: shape=[..., d] -> shape=[..., d, d]."""
+        slope = self.coordinates(w)[1]
+        return R._hessian(w) / (slope[..., :, None] * slope[..., None, :])
+
     def points(self, u: np.ndarray) -> np.ndarray:
         """Return w at u ∈ [-1, 1]^d: shape=[..., d] -> shape=[..., d]."""
         return np.stack([axis.from_unit(u[..., i]) for i, axis in enumerate(self.axes)], axis=-1)
@@ -83,3 +92,9 @@ class ChebyshevBasis:
             for i in range(self.dim)
         ]
         return np.stack(rows, axis=-3)
+
+
+def symmetric_power(matrix: np.ndarray, power: float) -> np.ndarray:
+    """Return A^power of symmetric positive definite matrices: shape=[..., d, d]."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * values[..., None, :] ** power) @ np.swapaxes(vectors, -1, -2)
