@@ -10,11 +10,15 @@ from scipy.special import expit
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
-from riemflow.validation import MISUSE, as_count, as_float, as_matrix, as_points, check_vectorised
+from riemflow.validation import as_count, as_float, as_matrix, as_points, check_vectorised
 
 __all__ = ["LeastSquares", "Linear", "LinearModelLoss", "Logistic", "Loss", "Piecewise", "as_loss"]
 
 Function = Callable[[np.ndarray], np.ndarray]
+
+
+def _everywhere(w: np.ndarray) -> np.ndarray:
+    return np.ones(len(w), bool)
 
 
 class Loss:
@@ -71,14 +75,11 @@ class Loss:
             if what in given or what == "gradient":
                 name = name if what in given else f"the loss: {autodiff.automatic(what)}"
                 lower = self._callables[names[order - 1]]
-                autodiff.check_derivative(name, lower, fun, points, lambda w: np.ones(len(w), bool))
+                autodiff.check_derivative(name, lower, fun, points, _everywhere)
 
         if "gradient" in given and "hessian" not in given:
-            automatic, gradient = self._callables["hessian"], self._callables["gradient"]
-            try:
-                autodiff.check_derivative("∇²L", gradient, automatic, points, lambda w: np.ones(len(w), bool))
-            except (DomainError, *MISUSE):
-                self._callables["hessian"] = autodiff.differences(gradient)
+            pair = self._callables["gradient"], self._callables["hessian"]
+            self._callables["hessian"] = autodiff.seen_through(*pair, points, _everywhere)
 
     def _value(self, w: np.ndarray) -> np.ndarray:
         return self._callables["value"](w)

@@ -53,7 +53,8 @@ class Parametrization:
         D and d.
     jacobian : callable, shape=[..., D] -> shape=[..., d, D], optional
     hessian : callable, shape=[..., D] -> shape=[..., d, D, D], optional
-        Derivatives of `fun` as a function on R^D. Automatic if left out.
+        Derivatives of `fun` as a function on R^D. Automatic if left out; the Hessian of a given Jacobian by
+        differences where autograd does not see through that.
     manifold : optional
         A geomstats manifold embedded in R^D, or a callable constraint h with M = {h = 0},
         shape=[..., D] -> shape=[..., m], or a `Submanifold`.
@@ -228,6 +229,9 @@ class Parametrization:
                 functions = self._callables[lower], self._callables[what]
                 name = f"{self.name}: {what if what in given else autodiff.automatic(what)}"
                 autodiff.check_derivative(name, *functions, points, self._belongs, tangent)
+        if flat and "jacobian" in given and "hessian" not in given:
+            pair = self._callables["jacobian"], self._callables["hessian"]
+            self._callables["hessian"] = autodiff.seen_through(*pair, points, self._belongs, 2)
         self._unchecked = None
 
     def _finite(self, what: str, value: Any, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -96,3 +96,17 @@ def test_no_points_are_refused_where_a_worst_one_is_sought():
     with pytest.raises(ShapeError, match="at least one"):
         check_regular(own(), np.zeros((0, 2)))
     assert own()(np.zeros((0, 2))).shape == (0, 2)
+
+
+def test_hessian_of_a_jacobian_that_autograd_cannot_see_through():
+    """np.einsum under autograd has a derivative of 0; np.asarray(x, float) raises."""
+    A = np.array([[1.0, 0.3], [0.3, 2.0]])
+    x = np.array([[0.4, -1.2], [2.0, 0.5]])
+    for plain in (
+        lambda x: 2 * np.einsum("ij,...j->...ij", A, x),
+        lambda x: 2 * A * np.asarray(x, dtype=float)[..., None, :],
+    ):
+        G = Parametrization(lambda x: x**2 @ A.T, 2, 2, jacobian=plain)
+        # ∂_a∂_b G_i = 2 A_ia δ_ab.
+        wanted = np.broadcast_to([2 * np.diag(row) for row in A], (2, 2, 2, 2))
+        np.testing.assert_allclose(G.hessian(x), wanted, atol=1e-8)
