@@ -26,6 +26,7 @@ from riemflow.errors import (
 )
 from riemflow.flows import (
     Flow,
+    cartan_development,
     gradient_descent,
     gradient_flow,
     minimize_bregman,
@@ -61,6 +62,7 @@ __all__ = [
     "Parametrization",
     "RiemflowError",
     "ShapeError",
+    "cartan_development",
     "check_commuting",
     "check_regular",
     "classify",

@@ -87,6 +87,21 @@ def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
     return derivative_of_fun
 
 
+def hessian_along(gradient: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return (x, v) -> the derivative of ∂(gradient) along v: two [..., m] -> [..., m, m].
+
+    One forward sweep through Hessian-vector products with all unit vectors, for a batched gradient.
+    """
+
+    def derivative_of_hessian(x, v):
+        units = np.broadcast_to(np.eye(x.shape[-1]), (*x.shape, x.shape[-1])).copy()
+        rows, along = (np.broadcast_to(a[..., None, :], units.shape).copy() for a in (x, v))
+        product = directional(gradient)
+        return directional(lambda y: product(y, units))(rows, along)
+
+    return derivative_of_hessian
+
+
 def differences(fun: Function, output_axes: int = 1) -> Function:
     """Return x -> the derivative of f: [..., m] -> [..., k] by central differences, shape=[..., k, m].
 

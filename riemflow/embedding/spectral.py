@@ -137,7 +137,7 @@ def spectral(
     if d > MAX_DIM:
         raise DomainError(
             f"The spectral solver works for d ≤ {MAX_DIM}, but {R.name} has d = {d}: "
-            "use a closed form, or split R into blocks."
+            "use a closed form, split R into blocks, or roll out one flow by rf.cartan_development."
         )
     D = ambient_dim if ambient_dim is not None else 1 if d == 1 else d * (d + 3) // 2
     if D < d:

@@ -33,7 +33,7 @@ def stray_bound(R: LegendreFunction, loss: Any, t: np.ndarray, w: np.ndarray, de
     bound = np.zeros(len(t))
     if not defect < 1:
         return np.where(np.arange(len(t)) > 0, np.inf, 0.0)
-    g, third = R._hessian(w), R._third(w)
+    g = R._hessian(w)
     inverse_factor = np.linalg.solve(np.linalg.cholesky(g), np.eye(R.dim))
     for k in range(1, len(t)):
         pieces = {id(piece): piece for piece in _pieces(loss, t[k - 1], t[k])}.values()
@@ -42,7 +42,7 @@ def stray_bound(R: LegendreFunction, loss: Any, t: np.ndarray, w: np.ndarray, de
             for j in (k - 1, k):
                 slope = inverse_factor[j] @ piece._gradient(w[j])
                 natural = inverse_factor[j].T @ slope
-                hessian = piece._hessian(w[j]) - 0.5 * third[j] @ natural
+                hessian = piece._hessian(w[j]) - 0.5 * R._third_along(w[j], natural)
                 rates.append(-np.linalg.eigvalsh(inverse_factor[j] @ hessian @ inverse_factor[j].T)[0])
                 sources.append(defect / (1 - defect) * np.linalg.norm(slope))
         rate, step = max(rates), t[k] - t[k - 1]

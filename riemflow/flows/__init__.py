@@ -3,6 +3,7 @@
 from riemflow.flows.bregman import check_bregman_function
 from riemflow.flows.convergence import check_bregman_decrease, check_limit_optimality, check_loss_decrease
 from riemflow.flows.descent import Descent, gradient_descent, mirror_descent
+from riemflow.flows.development import cartan_development
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.limits import BregmanMinimum, minimize_bregman
 from riemflow.flows.mirror import mirror_flow
@@ -13,6 +14,7 @@ __all__ = [
     "BregmanMinimum",
     "Descent",
     "Flow",
+    "cartan_development",
     "check_bregman_decrease",
     "check_bregman_function",
     "check_limit_optimality",

@@ -22,6 +22,7 @@ Map = Callable[[np.ndarray], np.ndarray]
 GOOD = ("finished", "converged")
 INDEFINITE = 1e-10  # an eigenvalue below minus this, with a unit diagonal, is no rounding
 HORIZON = 1e15  # t = inf gives up here
+MOST_AXES, N_JOINT = 32, 4  # of `metric_units`
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Flow:
     w : array, shape=[n, d]
         Weights.
     x : array, shape=[n, D], or None
-        Parameters, for a gradient flow on a parametrization.
+        Parameters, for a gradient flow on a parametrization; for a development its path, D = d.
     mu : array, shape=[n, d], or None
         Dual points ∇R(w), for a mirror flow.
     status : str
@@ -226,7 +227,7 @@ def run_flow(
 
 
 def natural_gradient(metric: np.ndarray, slope: np.ndarray, what: str, w: np.ndarray) -> np.ndarray:
-    """g^{-1} ∇L; raise a `DomainError` where g, shape=[d, d], is not positive definite but for rounding."""
+    """g^{-1} ∇L, shape=[d] or [d, m]; raise a `DomainError` where g is not positive definite but for rounding."""
     try:
         return np.asarray(cho_solve(cho_factor(metric), slope))
     except (np.linalg.LinAlgError, ValueError):
@@ -243,20 +244,27 @@ def metric_units(metric: Map, belongs: Map, w: np.ndarray) -> np.ndarray:
     """The change of each w_i, at most the size of w, over which g_ii stays within a factor of 2: [d] -> [d].
 
     Near a boundary or a small start, a metric changes over lengths far below the size of w itself, and an
-    absolute tolerance above them would be silently wrong.
+    absolute tolerance above them would be silently wrong. Beyond 32 dimensions all w_i are changed together,
+    with random signs, which takes fewer Hessians and gives lengths that are no greater.
     """
+    d = len(w)
     size = float(np.abs(w).max()) or 1.0
     lengths = size * 8.0 ** -np.arange(40.0)
-    i = np.arange(len(w))
+    if d <= MOST_AXES:
+        ways, seen = np.concatenate([np.eye(d), -np.eye(d)]), np.tile(np.eye(d, dtype=bool), (2, 1))
+    else:
+        ways = np.random.default_rng(0).choice([-1.0, 1.0], (N_JOINT, d))
+        seen = np.ones((N_JOINT, d), bool)
+    here = np.diagonal(metric(w[None])[0])
+    similar = np.zeros((len(lengths), d), bool)
     with np.errstate(all="ignore"):
-        points = w + lengths[:, None, None] * np.concatenate([np.eye(len(w)), -np.eye(len(w))])
-        flat = points.reshape(-1, len(w))
-        inside = np.asarray(belongs(flat), bool)
-        entries = np.full(flat.shape, np.nan)
-        entries[inside] = np.diagonal(metric(flat[inside]), axis1=-2, axis2=-1)
-        entries = entries.reshape(len(lengths), 2, len(w), len(w))[:, :, i, i]
-        here = np.diagonal(metric(w[None]), axis1=-2, axis2=-1)
-        similar = (np.abs(np.log2(entries / here)) <= 1.0).all(axis=1)
+        for k, length in enumerate(lengths):
+            points = w + length * ways
+            inside = np.asarray(belongs(points), bool)
+            entries = np.full(points.shape, np.nan)
+            if inside.any():
+                entries[inside] = np.diagonal(metric(points[inside]), axis1=-2, axis2=-1)
+            similar[k] = ((np.abs(np.log2(entries / here)) <= 1.0) | ~seen).all(axis=0)
     # The largest length below which all are similar; the smallest tried if none is.
     from_below = np.logical_and.accumulate(similar[::-1], axis=0)[::-1]
     return lengths[np.where(from_below.any(axis=0), np.argmax(from_below, axis=0), len(lengths) - 1)]

@@ -211,10 +211,8 @@ class HessianMetric(RiemannianMetric):
 
     def geodesic_acceleration(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """-Γ(v, v): shapes=[..., dim] -> shape=[..., dim]. Raw, for the inside of integrations."""
-        force = np.einsum(
-            "...lij,...i,...j->...l", self._R._third(position), velocity, velocity, optimize=True
-        )
-        return -0.5 * np.linalg.solve(self._R._hessian(position), force[..., None])[..., 0]
+        force = self._R._third_along(position, velocity) @ velocity[..., None]
+        return -0.5 * np.linalg.solve(self._R._hessian(position), force)[..., 0]
 
 
 class GeodesicSolver(ExpSolver):

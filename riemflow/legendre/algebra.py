@@ -46,6 +46,9 @@ class Sum(LegendreFunction):
     def _third(self, w):
         return np.sum([term._third(w) for term in self.terms], axis=0)
 
+    def _third_along(self, w, v):
+        return np.sum([term._third_along(w, v) for term in self.terms], axis=0)
+
     def _belongs(self, w):
         return np.all([term._belongs(w) for term in self.terms], axis=0)
 
@@ -70,6 +73,9 @@ class Scaled(LegendreFunction):
 
     def _third(self, w):
         return self.factor * self.base._third(w)
+
+    def _third_along(self, w, v):
+        return self.factor * self.base._third_along(w, v)
 
     def _belongs(self, w):
         return self.base._belongs(w)
@@ -138,6 +144,9 @@ class Composed(LegendreFunction):
         third = self.base._third(w @ self.A.T + self.b)
         return np.einsum("...ijk,ia,jb,kc->...abc", third, self.A, self.A, self.A, optimize=True)
 
+    def _third_along(self, w, v):
+        return self.A.T @ self.base._third_along(w @ self.A.T + self.b, v @ self.A.T) @ self.A
+
     def _belongs(self, w):
         with np.errstate(all="ignore"):
             return np.isfinite(w).all(axis=-1) & self.base._belongs(w @ self.A.T + self.b)
@@ -171,6 +180,9 @@ class Tilted(LegendreFunction):
 
     def _third(self, w):
         return self.base._third(w)
+
+    def _third_along(self, w, v):
+        return self.base._third_along(w, v)
 
     def _belongs(self, w):
         return self.base._belongs(w)
@@ -215,6 +227,12 @@ class Product(LegendreFunction):
         for part, block in self._each():
             third[..., block, block, block] = part._third(w[..., block])
         return third
+
+    def _third_along(self, w, v):
+        change = np.zeros((*w.shape, self.dim))
+        for part, block in self._each():
+            change[..., block, block] = part._third_along(w[..., block], v[..., block])
+        return change
 
     def _belongs(self, w):
         return np.all([part._belongs(w[..., block]) for part, block in self._each()], axis=0)

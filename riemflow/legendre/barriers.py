@@ -52,6 +52,13 @@ class LorentzBarrier(LegendreFunction):
         cube = n[..., :, None, None] * n[..., None, :, None] * n[..., None, None, :]
         return -2.0 * cube - mixed / self._height(w)[..., None, None, None]
 
+    def _third_along(self, w, v):
+        n, P = self._normal(w), self._flat_part
+        along = (n * v).sum(axis=-1)[..., None, None]
+        cross = (v @ P)[..., :, None] * n[..., None, :]
+        mixed = along * P + cross + np.swapaxes(cross, -1, -2)
+        return -2.0 * along * n[..., :, None] * n[..., None, :] - mixed / self._height(w)[..., None, None]
+
     def _belongs(self, w):
         with np.errstate(all="ignore"):
             return np.isfinite(w).all(axis=-1) & (self._height(w) > 0)
@@ -159,6 +166,14 @@ class LogDet(LegendreFunction):
     def _third(self, w):
         C = self._whitened_basis(w)
         return -2.0 * np.einsum("...aij,...bjk,...cki->...abc", C, C, C, optimize=True)
+
+    def _third_along(self, w, v):
+        C = self._whitened_basis(w)
+        flat = C.reshape(*w.shape, self.n * self.n)
+        # tr(C_a V C_b) + tr(V C_a C_b), V = Σ v_c C_c: each is half of it, since all are symmetric.
+        turned = (np.einsum("...c,...cij->...ij", v, C)[..., None, :, :] @ C).reshape(flat.shape)
+        change = flat @ np.swapaxes(turned, -1, -2)
+        return -(change + np.swapaxes(change, -1, -2))
 
     def _belongs(self, w):
         finite = np.isfinite(w).all(axis=-1)

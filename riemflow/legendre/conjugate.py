@@ -104,6 +104,12 @@ class NumericalConjugate(LegendreFunction):
             third = np.einsum("...ijk,...ia->...jka", third, K, optimize=True)
         return -third
 
+    def _third_along(self, w, v):
+        primal = self._primal(w)
+        K = _inverse(self.base._hessian(primal))
+        # ∇Q takes μ to w, so the metric's inverse changes along K v.
+        return -K @ self.base._third_along(primal, (K @ v[..., None])[..., 0]) @ K
+
     def _belongs(self, w):
         finite = np.isfinite(w).all(axis=-1)
         if not finite.all():

@@ -92,6 +92,7 @@ class LegendreFunction:
     domain: Domain
     is_mirror_map: bool | None
     _membership: Function | None = None
+    _hessian_along: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     _given_conjugate: LegendreFunction | Callable[[], LegendreFunction] | None = None
 
     def __init__(
@@ -115,6 +116,8 @@ class LegendreFunction:
             "third": third
             or autodiff.jacobian(hessian or autodiff.jacobian(gradient or autodiff.gradient(value)), 2),
         }
+        if not (hessian or third):
+            self._hessian_along = autodiff.hessian_along(gradient or autodiff.gradient(value))
         self._membership = domain
         self._given_conjugate = conjugate
         self._define(dim, name=name or "R", interior=np.zeros(dim), is_mirror_map=None)
@@ -122,6 +125,12 @@ class LegendreFunction:
         self._check_callables()
         given = {"gradient": gradient, "hessian": hessian, "third": third}
         self._check_given({order for order, fun in given.items() if fun is not None})
+        if hessian and not third:
+            automatic = self._callables["third"]
+            points = autodiff.points_near(self.domain.interior, self._belongs)
+            self._callables["third"] = autodiff.seen_through(hessian, automatic, points, self._belongs, 2)
+            if self._callables["third"] is automatic:
+                self._hessian_along = autodiff.directional(hessian)
 
     def _define(self, dim: int, *, name: str, interior: Any, is_mirror_map: bool | None) -> None:
         """Set what every Legendre function has; constructors of the catalogue call this."""
@@ -240,6 +249,12 @@ class LegendreFunction:
 
     def _third(self, w: np.ndarray) -> np.ndarray:
         return self._callables["third"](w)
+
+    def _third_along(self, w: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """∇³R(w)[v], how ∇²R changes along v, without all of ∇³R if possible: two [..., d] -> [..., d, d]."""
+        if self._hessian_along is None:
+            return np.einsum("...ijk,...k->...ij", self._third(w), v)
+        return self._hessian_along(w, v)
 
     def _belongs(self, w: np.ndarray) -> np.ndarray:
         finite = np.asarray(np.isfinite(w).all(axis=-1))

@@ -81,6 +81,11 @@ class LogPartition(LegendreFunction):
         outer = (centred[..., :, None] * centred[..., None, :]).reshape(*w.shape[:-1], K, d * d)
         return (np.swapaxes(centred * p[..., None], -1, -2) @ outer).reshape(*w.shape, d, d)
 
+    def _third_along(self, w, v):
+        p, centred = self._centred(w)
+        weights = p * (centred @ v[..., None])[..., 0]
+        return np.swapaxes(centred * weights[..., None], -1, -2) @ centred
+
 
 class LogSumExp(LogPartition):
     """R(w) = ln(1 + Σ e^{w_i}) on R^d, the conjugate of `SimplexEntropy`.
@@ -151,6 +156,15 @@ class SimplexEntropy(LegendreFunction):
         with np.errstate(over="ignore"):
             third[..., i, i, i] -= 1.0 / w / w
         return third
+
+    def _third_along(self, w, v):
+        change = np.empty((*w.shape, self.dim))
+        s = 1.0 - w.sum(axis=-1)
+        change[...] = (v.sum(axis=-1) / s / s)[..., None, None]
+        i = np.arange(self.dim)
+        with np.errstate(over="ignore"):
+            change[..., i, i] -= v / w / w
+        return change
 
     def _belongs(self, w):
         with np.errstate(all="ignore"):

@@ -93,6 +93,9 @@ class Quadratic(LegendreFunction):
     def _third(self, w):
         return np.zeros((*w.shape, self.dim, self.dim))
 
+    def _third_along(self, w, v):
+        return np.zeros((*w.shape, self.dim))
+
     def _make_conjugate(self):
         return _QuadraticConjugate(self)
 

@@ -61,6 +61,10 @@ class RidgeSum(LegendreFunction):
             third = (self.A.T * self._r3(self._ridges(w))[..., None, :]) @ self._outer
         return third.reshape(*w.shape, self.dim, self.dim)
 
+    def _third_along(self, w, v):
+        with np.errstate(over="ignore"):
+            return (self.A.T * (self._r3(self._ridges(w)) * (v @ self.A.T))[..., None, :]) @ self.A
+
     def _belongs(self, w):
         finite = np.isfinite(w).all(axis=-1)
         with np.errstate(all="ignore"):

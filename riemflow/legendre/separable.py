@@ -44,6 +44,13 @@ class Separable(LegendreFunction):
             third[..., i, i, i] = self._r3(w)
         return third
 
+    def _third_along(self, w, v):
+        change = np.zeros((*w.shape, self.dim))
+        i = np.arange(self.dim)
+        with np.errstate(over="ignore"):
+            change[..., i, i] = self._r3(w) * v
+        return change
+
     def _belongs(self, w):
         return (np.isfinite(w) & self._admits(w)).all(axis=-1)
 

@@ -59,6 +59,9 @@ def test_values_and_derivatives(R, plain, w):
         np.testing.assert_allclose(
             R.third(w)[..., k], (R.hessian(w + h * e) - R.hessian(w - h * e)) / (2 * h), rtol=1e-7, atol=1e-8
         )
+        np.testing.assert_allclose(
+            R._third_along(w, np.broadcast_to(e, w.shape)), R.third(w)[..., k], rtol=1e-12, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize(("R", "plain", "w"), TREES, ids=[tree[0].name for tree in TREES])

@@ -33,6 +33,9 @@ def check_derivatives(R, plain, w):
     assert relative_defect(R.hessian(w), autodiff.hessian(plain)(w)) < 1e-12
     third = autodiff.third(plain)(w)
     assert np.abs(R.third(w) - third).max() <= 1e-11 * np.abs(third).max() + 1e-13
+    v = np.random.default_rng(5).standard_normal(w.shape)
+    along = autodiff.hessian_along(autodiff.gradient(plain))(w, v)
+    assert np.abs(R._third_along(w, v) - along).max() <= 1e-11 * np.abs(third).max() * np.abs(v).max() + 1e-13
 
 
 @each

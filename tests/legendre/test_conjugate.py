@@ -34,6 +34,9 @@ def test_agrees_with_the_closed_form(case):
     assert relative_defect(numerical.hessian(mu), R.conjugate.hessian(mu)) < 1e-11
     third = R.conjugate.third(mu)
     assert np.abs(numerical.third(mu) - third).max() <= 1e-10 * np.abs(third).max() + 1e-12
+    v = np.random.default_rng(5).standard_normal(mu.shape)
+    along = np.einsum("nijk,nk->nij", third, v)
+    assert np.abs(numerical._third_along(mu, v) - along).max() <= 1e-10 * np.abs(along).max() + 1e-12
 
 
 @each

@@ -29,6 +29,8 @@ def test_automatic_derivatives_against_the_known_ones(own):
     diagonal = np.einsum("...iii->...i", own.third(w))
     np.testing.assert_allclose(diagonal, -1 / w**2, rtol=1e-13)
     assert own.third(w).shape == (5, 2, 3, 3, 3)
+    v = np.random.default_rng(1).standard_normal(w.shape)
+    np.testing.assert_allclose(own._third_along(w, v), -np.eye(3) * (v / w**2)[..., None], rtol=1e-13)
 
 
 def test_given_derivatives_are_used_and_the_missing_ones_follow_from_them():
@@ -37,6 +39,18 @@ def test_given_derivatives_are_used_and_the_missing_ones_follow_from_them():
     )  # value alone is opaque to autograd
     np.testing.assert_allclose(R.hessian([0.0, 1.0]), np.diag(np.exp([0.0, 1.0])), rtol=1e-15)
     np.testing.assert_allclose(R.third([0.0, 1.0])[1, 1, 1], np.e, rtol=1e-15)
+    w, v = np.array([0.0, 1.0]), np.array([2.0, 3.0])
+    np.testing.assert_allclose(R._third_along(w, v), np.diag([2.0, 3.0 * np.e]), rtol=1e-15)
+
+
+def test_third_derivatives_of_a_given_hessian_that_autograd_cannot_see():
+    def hessian(w):
+        return np.exp(np.asarray(w, float))[..., None] * np.eye(2)
+
+    R = LegendreFunction(lambda w: anp.sum(anp.exp(w), -1), 2, hessian=hessian)
+    w, v = np.array([0.0, 1.0]), np.array([2.0, 3.0])
+    np.testing.assert_allclose(R.third(w)[1, 1, 1], np.e, rtol=1e-9)
+    np.testing.assert_allclose(R._third_along(w, v), np.diag([2.0, 3.0 * np.e]), rtol=1e-9)
 
 
 def test_the_numerical_conjugate_inverts_the_gradient(own):

@@ -1,0 +1,126 @@
+"""Cartan's development of one flow: the path that rolls out along it in R^d, whatever d."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
+from riemflow.legendre.function import LegendreFunction
+from riemflow.losses import as_loss
+from riemflow.validation import require_kind, short
+
+# Entries of a frame below this share of their row's first size are known to an absolute tolerance only.
+FLOOR = 1e-6
+
+
+def cartan_development(
+    R: LegendreFunction,
+    loss: Any,
+    w_init: Any,
+    t: Any,
+    *,
+    rtol: float = 1e-8,
+    progress: bool = False,
+    throw: bool = True,
+) -> Flow:
+    """Roll the Hessian manifold along its mirror flow onto R^d: a gradient flow with D = d, on one path.
+
+    With g = ∇²R and a frame E, shape=[d, d], parallel along the flow,
+
+    ``E' = -½ g^{-1} (dg/dt) E``,  ``x' = -Eᵀ ∇L(w)``,  ``w' = E x'``,  E(0) = g(w_init)^{-1/2},  x(0) = 0.
+
+    Then EᵀgE = I throughout, so that E stands for ∂G: x moves down the gradient of the loss pulled back by
+    E, and w = ∫E dx by the mirror flow. x(t) is Cartan's development of w(t): speeds, lengths and angles of
+    turning are those of the flow in the metric g, and where g is flat x = F(w) for an isometry F.
+
+    It takes Hessians and their derivatives along one direction, no ∇³R and no solve for an embedding, so that
+    d may be hundreds. But it holds **along this path alone**: another loss or start has another development,
+    and there is no map G that all share unless g is flat. For one G see `embed`.
+
+    Parameters
+    ----------
+    R : LegendreFunction
+    loss : Loss, Piecewise, or callable, shape=[..., d] -> shape=[...]
+    w_init : array, shape=[d]
+    t : float or increasing array
+        End time or output times.
+    rtol : float
+        Relative tolerance on w, x and the frame.
+    progress, throw
+        As for `gradient_flow`.
+
+    Returns
+    -------
+    Flow
+        With w and x, both of shape [n, d]; ``sol(t, of="frame")`` is E, shape=[..., d, d], as is
+        ``sol(t, of="x")``. ``stats["defect"]`` is the largest ‖EᵀgE - I‖₂ at the output times, the metric
+        defect along the path: what the integration of E has lost.
+
+    Raises
+    ------
+    DomainError, ShapeError
+        For input of the wrong shape, outside dom R, or not finite, or t = inf.
+    ConvergenceError
+        If the flow runs out of the domain or the integrator fails. It is explicit (DOP853), since no Jacobian
+        of d² + 2d equations is formed: a stiff flow takes many steps.
+    """
+    require_kind("R", R, LegendreFunction)
+    loss = as_loss(loss, R.dim)
+    d = R.dim
+    w_init = R._inside(w_init, "w_init")
+    if w_init.ndim != 1:
+        raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({d},).")
+    if np.ndim(t) == 0 and t == np.inf:
+        raise DomainError(
+            "A development needs a finite end time t: for the limit use mirror_flow with t=inf."
+        )
+    values, vectors = np.linalg.eigh(R._hessian(w_init))
+    if not (values > 0).all():
+        raise DomainError(
+            f"∇²{R.name} is not positive definite at w_init = {short(w_init)}: its smallest eigenvalue is "
+            f"{values[0]:.3g}, but must be > 0."
+        )
+    frame = (vectors / np.sqrt(values)) @ vectors.T
+
+    def velocity(piece, state):
+        w, E = state[:d], state[2 * d :].reshape(d, d)
+        if not R._belongs(w):
+            return np.full_like(state, np.nan)
+        dx = -E.T @ piece._gradient(w)
+        dw = E @ dx
+        turn = natural_gradient(R._hessian(w), R._third_along(w, dw) @ E, f"∇²{R.name}", w)
+        return np.concatenate([dw, dx, (-0.5 * turn).ravel()])
+
+    def defect(states):
+        w, E = states[:, :d], states[:, 2 * d :].reshape(-1, d, d)
+        gaps = (E[k].T @ R._hessian(w[k]) @ E[k] - np.eye(d) for k in range(len(w)))
+        return {"defect": float(max(np.abs(np.linalg.eigvalsh(gap)).max() for gap in gaps))}
+
+    units = metric_units(R._hessian, R._belongs, w_init)
+    rows = FLOOR * np.linalg.norm(frame, axis=1)
+    length = float(np.sqrt(w_init @ R._hessian(w_init) @ w_init)) or 1.0
+    scales = np.concatenate([units, np.full(d, length), np.repeat(rows, d)])
+    return run_flow(
+        velocity,
+        np.concatenate([w_init, np.zeros(d), frame.ravel()]),
+        t,
+        loss,
+        {
+            "w": lambda y: y[..., :d],
+            "x": lambda y: y[..., d : 2 * d],
+            "frame": lambda y: y[..., 2 * d :].reshape(*y.shape[:-1], d, d),
+        },
+        formulation="development",
+        inside=lambda y: R._belongs(y[:d]),
+        rtol=rtol,
+        atol=None,
+        scale=1.0,
+        units=scales,
+        method="DOP853",
+        progress=progress,
+        throw=throw,
+        measure=defect,
+    )
