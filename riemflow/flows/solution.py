@@ -227,7 +227,7 @@ def run_flow(
 
 
 def natural_gradient(metric: np.ndarray, slope: np.ndarray, what: str, w: np.ndarray) -> np.ndarray:
-    """g^{-1} ∇L, shape=[d] or [d, m]; raise a `DomainError` where g is not positive definite but for rounding."""
+    """g^{-1} ∇L, shape=[d] or [d, m]; a `DomainError` where g is not positive definite, but for rounding."""
     try:
         return np.asarray(cho_solve(cho_factor(metric), slope))
     except (np.linalg.LinAlgError, ValueError):
