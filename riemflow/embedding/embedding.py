@@ -134,6 +134,10 @@ class IsometricEmbedding:
     def _hessian(self, w: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def _jet(self, w: np.ndarray) -> tuple[np.ndarray, ...]:
+        """F, ∂F and ∂²F at once."""
+        return self._fun(w), self._jacobian(w), self._hessian(w)
+
     def _start(self, x: np.ndarray) -> np.ndarray:
         """A rough left inverse inside the domain, from which Newton's method finds the nearest point."""
         raise NotImplementedError

@@ -44,9 +44,8 @@ def nearest_point(
         if len(active) == 0:
             break
         here, goal = w[active], x[active]
-        image = F._fun(here)
+        image, J, second = F._jet(here)
         gap = image - goal
-        J, second = F._jacobian(here), F._hessian(here)
         step, slope, full, least = _newton_step(F, J, second, gap)
         size = np.linalg.norm((J @ step[..., None])[..., 0], axis=-1)
         scale = np.linalg.norm(image, axis=-1) + np.linalg.norm(gap, axis=-1)

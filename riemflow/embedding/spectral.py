@@ -18,6 +18,7 @@ from riemflow.embedding.region import Box
 from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
 from riemflow.embedding.spectral_moments import TensorEquations
 from riemflow.embedding.spectral_points import chebyshev_grid, check_points, grid_size, scattered_points
+from riemflow.embedding.spectral_series import ChebyshevSeries
 from riemflow.embedding.spectral_start import starting_coefficients
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.validation import short
@@ -70,6 +71,7 @@ class SpectralEmbedding(IsometricEmbedding):
         coordinates: str,
     ):
         self.basis, self.coefficients, self.coordinates = basis, coefficients, coordinates
+        self._series = ChebyshevSeries(basis, coefficients)
         self._tree: cKDTree | None = None
         self._define(R, coefficients.shape[1], region=region, method="spectral", certificate=None)
 
@@ -87,13 +89,16 @@ class SpectralEmbedding(IsometricEmbedding):
         return float(size[self.basis.indices.sum(axis=1) >= self.basis.degree - 1].max() / size.max())
 
     def _fun(self, w):
-        return self.basis.values(w) @ self.coefficients
+        return self._series.jet(w, order=0)[0]
 
     def _jacobian(self, w):
-        return np.swapaxes(self.basis.gradients(w) @ self.coefficients, -1, -2)
+        return self._series.jet(w, order=1)[1]
 
     def _hessian(self, w):
-        return np.moveaxis(self.basis.hessians(w) @ self.coefficients, -1, -3)
+        return self._series.jet(w)[2]
+
+    def _jet(self, w):
+        return self._series.jet(w)
 
     def _belongs(self, w):
         return np.asarray(self.region._belongs(w))

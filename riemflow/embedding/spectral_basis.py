@@ -1,4 +1,4 @@
-"""Chebyshev polynomials of bounded total degree on a box, with first and second derivatives."""
+"""Chebyshev polynomials of bounded total degree on a box, with their gradients."""
 
 from __future__ import annotations
 
@@ -33,26 +33,18 @@ class ChebyshevBasis:
         self.indices = multi_indices(self.dim, degree)
         self.size = len(self.indices)
 
-    def _tables(self, w: np.ndarray, order: int) -> list[np.ndarray]:
-        """Return T, T', T'' (up to `order`) along each axis: arrays of shape [..., dim, degree + 1]."""
-        u, first, second = self.coordinates(w)
-        tables = [np.zeros((*u.shape, self.degree + 1)) for _ in range(order + 1)]
-        tables[0][..., 0] = 1.0
+    def _tables(self, w: np.ndarray) -> list[np.ndarray]:
+        """Return T and T' along each axis: two arrays of shape [..., dim, degree + 1]."""
+        u, slope, _ = self.coordinates(w)
+        values, slopes = (np.zeros((*u.shape, self.degree + 1)) for _ in range(2))
+        values[..., 0] = 1.0
         if self.degree:
-            tables[0][..., 1] = u
-            if order:
-                tables[1][..., 1] = 1.0
+            values[..., 1], slopes[..., 1] = u, 1.0
         for n in range(1, self.degree):
-            # T_{n+1} = 2u T_n - T_{n-1}, differentiated k times by Leibniz' rule.
-            for k, table in enumerate(tables):
-                table[..., n + 1] = 2 * u * table[..., n] - table[..., n - 1]
-                if k:
-                    table[..., n + 1] += 2 * k * tables[k - 1][..., n]
-        if order == 2:
-            tables[2] = tables[2] * first[..., None] ** 2 + tables[1] * second[..., None]
-        if order:
-            tables[1] = tables[1] * first[..., None]
-        return tables
+            # T_{n+1} = 2u T_n - T_{n-1}, and its derivative.
+            values[..., n + 1] = 2 * u * values[..., n] - values[..., n - 1]
+            slopes[..., n + 1] = 2 * u * slopes[..., n] - slopes[..., n - 1] + 2 * values[..., n]
+        return [values, slopes * slope[..., None]]
 
     def coordinates(self, w: np.ndarray) -> np.ndarray:
         """Return u, du/dw and d²u/dw² of each axis: shape=[..., d] -> shape=[3, ..., d]."""
@@ -73,25 +65,11 @@ class ChebyshevBasis:
             result = result * tables[orders[axis]][..., axis, self.indices[:, axis]]
         return result
 
-    def values(self, w: np.ndarray) -> np.ndarray:
-        """Return T_α at each point: shape=[..., d] -> shape=[..., N]."""
-        return self._product(self._tables(w, 0), (0,) * self.dim)
-
     def gradients(self, w: np.ndarray) -> np.ndarray:
         """Return ∂_i T_α: shape=[..., d] -> shape=[..., d, N]."""
-        tables = self._tables(w, 1)
+        tables = self._tables(w)
         unit = np.eye(self.dim, dtype=int)
         return np.stack([self._product(tables, tuple(row)) for row in unit], axis=-2)
-
-    def hessians(self, w: np.ndarray) -> np.ndarray:
-        """Return ∂_i ∂_j T_α: shape=[..., d] -> shape=[..., d, d, N]."""
-        tables = self._tables(w, 2)
-        unit = np.eye(self.dim, dtype=int)
-        rows = [
-            np.stack([self._product(tables, tuple(unit[i] + unit[j])) for j in range(self.dim)], axis=-2)
-            for i in range(self.dim)
-        ]
-        return np.stack(rows, axis=-3)
 
 
 def symmetric_power(matrix: np.ndarray, power: float) -> np.ndarray:

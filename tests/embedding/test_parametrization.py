@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
+from riemflow import autodiff
 from riemflow.embedding import Box, embed, parametrization_from_legendre
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.legendre import (
@@ -90,3 +92,30 @@ def test_arguments_are_checked():
         F([1.0, np.nan])
     with pytest.raises(ShapeError):
         F.metric_defect(1.0)
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.3])
+def test_derivatives_on_and_off_a_sphere_against_the_radial_projection(rng, distance):
+    """2√p lies on a sphere of radius 2, whose nearest point is radial: G_i(x) = x_i² / |x|²."""
+
+    def radial(x):
+        return x[..., :-1] ** 2 / anp.sum(x**2, axis=-1)[..., None]
+
+    G = parametrization_from_legendre(SimplexEntropy(3))
+    x = G.embedding(rng.dirichlet(np.full(4, 5.0), 30)[:, :-1])
+    x = x * (1.0 + distance * rng.uniform(-1.0, 1.0, (30, 1)))
+    first = autodiff.jacobian(radial)
+    np.testing.assert_allclose(G(x), radial(x), atol=1e-13)
+    np.testing.assert_allclose(G.jacobian(x), first(x), atol=1e-12)
+    bound = 1e-12 if distance == 0.0 else 1e-9
+    np.testing.assert_allclose(G.hessian(x), autodiff.jacobian(first, 2)(x), atol=bound)
+
+
+def test_points_asked_again_are_found_anew_when_they_change():
+    G = parametrization_from_legendre(SimplexEntropy(2))
+    x = G.embedding([[0.2, 0.5], [0.3, 0.3]])
+    first = G(x)
+    first[:] = 0.0  # the caller's own
+    np.testing.assert_allclose(G(x), [[0.2, 0.5], [0.3, 0.3]], atol=1e-13)
+    x[0] = x[1]
+    np.testing.assert_allclose(G(x), [[0.3, 0.3], [0.3, 0.3]], atol=1e-13)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from numpy.polynomial import chebyshev
 
 from riemflow.embedding import Ball, Box, bracket_defect, embed, spectral
 from riemflow.embedding.coordinates import Axis, choose_axes
@@ -12,6 +13,7 @@ from riemflow.embedding.levenberg import IsometryEquations
 from riemflow.embedding.spectral_basis import ChebyshevBasis, multi_indices
 from riemflow.embedding.spectral_moments import TensorEquations
 from riemflow.embedding.spectral_points import chebyshev_grid
+from riemflow.embedding.spectral_series import ChebyshevSeries
 from riemflow.errors import ConvergenceError, DomainError, NoClosedFormError, ShapeError
 from riemflow.legendre import LegendreFunction, LogBarrier, LogSumExp, NegativeEntropy, SquaredNorm
 
@@ -161,20 +163,32 @@ def test_a_region_that_leaves_a_polytope_at_one_corner_is_caught():
     assert embed(R, Box([0.1, 0.1], [0.49, 0.49])).method == "closed-form"
 
 
-def test_basis_derivatives(rng):
+def test_basis_and_series_against_polynomials_and_differences(rng, monkeypatch):
     curved = Axis(0.0, 0.5, lambda t: 1 / (1 + t))  # u = log(1 + w), scaled to [-1, 1]
     basis = ChebyshevBasis([Axis(-1.0, 2.0), curved], 6)
     assert basis.size == 27 and len(multi_indices(3, 4)) == 34
-    w, h = np.array([0.3, 0.2]), 1e-6
-    for i in range(2):
-        shift = h * np.eye(2)[i]
-        first = (basis.values(w + shift) - basis.values(w - shift)) / (2 * h)
-        second = (basis.gradients(w + shift) - basis.gradients(w - shift)) / (2 * h)
-        np.testing.assert_allclose(basis.gradients(w)[i], first, atol=1e-6)
-        np.testing.assert_allclose(basis.hessians(w)[i], second, atol=1e-4)
-    np.testing.assert_allclose(basis.values(np.array([2.0, 0.5])), 1.0)
-    u = rng.uniform(-1.0, 1.0, (50, 2))
-    np.testing.assert_allclose(basis.coordinates(basis.points(u))[0], u, atol=1e-14)
+    c = rng.standard_normal((27, 3))
+    series = ChebyshevSeries(basis, c)
+    w = np.stack([rng.uniform(-0.9, 1.9, 40), rng.uniform(0.05, 0.45, 40)], axis=-1).reshape(8, 5, 2)
+    F, J, H = series.jet(w)
+    dense = np.zeros((7, 7, 3))
+    dense[tuple(basis.indices.T)] = c
+    u = np.stack([(w[..., 0] - 0.5) / 1.5, 2 * np.log1p(w[..., 1]) / np.log(1.5) - 1], axis=-1)
+    expected = chebyshev.chebval2d(u[..., 0], u[..., 1], dense)
+    np.testing.assert_allclose(np.moveaxis(F, -1, 0), expected, atol=1e-12)
+    np.testing.assert_allclose(np.swapaxes(basis.gradients(w) @ c, -1, -2), J, atol=1e-11)
+    for i, e in enumerate(np.eye(2)):
+        h = 1e-5
+        first = (series.jet(w + h * e)[0] - series.jet(w - h * e)[0]) / (2 * h)
+        second = (series.jet(w + h * e)[1] - series.jet(w - h * e)[1]) / (2 * h)
+        np.testing.assert_allclose(J[..., i], first, atol=1e-5 * np.abs(J).max())
+        np.testing.assert_allclose(H[..., i], second, atol=1e-5 * np.abs(H).max())
+    monkeypatch.setattr("riemflow.embedding.spectral_series.CHUNK", 100)
+    for whole, parts in zip((F, J, H), series.jet(w), strict=True):
+        np.testing.assert_allclose(parts, whole, atol=1e-12)
+    assert series.jet(w[:0])[2].shape == (0, 5, 3, 2, 2)
+    v = rng.uniform(-1.0, 1.0, (50, 2))
+    np.testing.assert_allclose(basis.coordinates(basis.points(v))[0], v, atol=1e-14)
 
 
 def test_coordinates_against_their_formulas():

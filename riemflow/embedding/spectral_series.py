@@ -1,0 +1,74 @@
+"""Polynomials in a Chebyshev basis with their first two derivatives, many points at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from riemflow.embedding.spectral_basis import ChebyshevBasis
+
+CHUNK = 4_000_000  # numbers in one table of basis functions
+
+
+class ChebyshevSeries:
+    """F = Σ_α c_α T_α(u(w)) with values in R^D, ∂F and ∂²F.
+
+    The derivatives by u are series in the same basis, whose coefficients are found once. So all of them at a
+    point take its basis functions and one product of matrices.
+    """
+
+    def __init__(self, basis: ChebyshevBasis, coefficients: np.ndarray):
+        d, n, D = basis.dim, basis.degree, coefficients.shape[1]
+        self.basis, self.dim, self.ambient_dim = basis, d, D
+        dense = np.zeros((*(n + 1,) * d, D))
+        dense[tuple(basis.indices.T)] = coefficients
+        firsts = [_derivative(dense, i) for i in range(d)]
+        self._pairs = [(i, j) for i in range(d) for j in range(i, d)]
+        seconds = [_derivative(firsts[i], j) for i, j in self._pairs]
+        # Derivatives have a constant term, which the basis leaves out.
+        self._indices = np.vstack([np.zeros((1, d), int), basis.indices])
+        rows = [part[tuple(self._indices.T)] for part in (dense, *firsts, *seconds)]
+        self._rows = np.concatenate(rows, axis=1)
+
+    def jet(self, w: np.ndarray, order: int = 2) -> tuple[np.ndarray, ...]:
+        """Return F, ∂F and ∂²F up to `order`: [..., d] -> [..., D], [..., D, d], [..., D, d, d]."""
+        flat = w.reshape(-1, self.dim)
+        n_chunks = -(-len(flat) * len(self._indices) // CHUNK)
+        if n_chunks > 1:
+            chunks = [self.jet(part, order) for part in np.array_split(flat, n_chunks)]
+            return tuple(
+                np.concatenate(part).reshape(*w.shape[:-1], *part[0].shape[1:])
+                for part in zip(*chunks, strict=True)
+            )
+        d, D = self.dim, self.ambient_dim
+        u, slope, curvature = self.basis.coordinates(flat)
+        n_parts = (1, 1 + d, 1 + d + len(self._pairs))[order]
+        values = (self._functions(u) @ self._rows[:, : n_parts * D]).reshape(len(flat), n_parts, D)
+        found = [values[:, 0]]
+        if order:
+            first = np.swapaxes(values[:, 1 : 1 + d], -1, -2)
+            found.append(first * slope[:, None, :])
+        if order == 2:
+            second = np.empty((len(flat), D, d, d))
+            for k, (i, j) in enumerate(self._pairs, start=1 + d):
+                second[:, :, i, j] = second[:, :, j, i] = values[:, k] * (slope[:, i] * slope[:, j])[:, None]
+                if i == j:
+                    second[:, :, i, i] += first[:, :, i] * curvature[:, i, None]
+            found.append(second)
+        return tuple(part.reshape(*w.shape[:-1], *part.shape[1:]) for part in found)
+
+    def _functions(self, u: np.ndarray) -> np.ndarray:
+        """T_α(u), the constant first: shape=[n, d] -> shape=[n, N + 1]."""
+        tables = chebyshev.chebvander(u, self.basis.degree)
+        result = tables[:, 0, self._indices[:, 0]]
+        for axis in range(1, self.dim):
+            result = result * tables[:, axis, self._indices[:, axis]]
+        return result
+
+
+def _derivative(dense: np.ndarray, axis: int) -> np.ndarray:
+    """The Chebyshev coefficients of a derivative, of the same shape."""
+    found = np.zeros_like(dense)
+    shorter = chebyshev.chebder(dense, axis=axis)
+    found[tuple(slice(m) for m in shorter.shape)] = shorter
+    return found
