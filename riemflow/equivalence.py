@@ -227,6 +227,7 @@ def verify_reverse(
         points = F.region.sample(N_REGION, np.random.default_rng(0))
         deviations["isometry on the region"] = float(F.metric_defect(points).max())
         notes.append(f"isometry sampled at {N_REGION} points of {F.region}, not proved between them")
+        notes.append(f"{F.injectivity}; {F.reach}")
     notes += _stray(R, loss, F, flows)
     return EquivalenceReport(
         "reverse",

@@ -4,6 +4,7 @@ from riemflow.embedding.build import embed, parametrization_from_legendre
 from riemflow.embedding.certificate import SupBound
 from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding, SampledDefect, bracket_defect
 from riemflow.embedding.parametrization import EmbeddedParametrization
+from riemflow.embedding.reach import Injectivity, Reach
 from riemflow.embedding.region import Ball, Box
 from riemflow.embedding.stray import stray_bound
 
@@ -12,7 +13,9 @@ __all__ = [
     "Box",
     "ClosedForm",
     "EmbeddedParametrization",
+    "Injectivity",
     "IsometricEmbedding",
+    "Reach",
     "SampledDefect",
     "SupBound",
     "bracket_defect",

@@ -13,6 +13,7 @@ from riemflow.embedding.embedding import relative_defect
 from riemflow.embedding.region import Box
 from riemflow.embedding.spectral_basis import symmetric_power
 from riemflow.embedding.spectral_points import chebyshev_grid, check_points
+from riemflow.embedding.tensor_grid import growth, on_grid
 
 if TYPE_CHECKING:
     from riemflow.embedding.spectral import SpectralEmbedding
@@ -23,7 +24,6 @@ RATIO = {1: 4, 2: 4, 3: 2}
 WHITENER_DEGREES = {1: (8, 16, 32, 64, 128), 2: (8, 12, 16, 24, 32, 48), 3: (6, 8, 12, 16, 20)}
 SAMPLE = 20_000  # points where no bound is computed
 ROUNDING = 64 * np.finfo(float).eps
-CHUNK = 200_000  # points of the grid at a time
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def sup_bound(F: SpectralEmbedding) -> SupBound:
     W, tail = _whitener(F, found.defect)
     N = 2 * max(F.basis.degree, 1) - 2 + 2 * (len(W) - 1)
     m = RATIO[F.dim] * max(N, 1)
-    constant = np.cos(0.5 * np.pi * N / m) ** -F.dim
-    polynomial = constant * _largest(F, W, m)
+    polynomial = growth(N, m, F.dim) * _largest(F, W, m)
     value = (polynomial + 2 * tail + tail**2) / (1 - tail) ** 2 if tail < 1 else np.inf
     return SupBound(float(max(value + ROUNDING, found.defect)), float(polynomial), tail, m**F.dim)
 
@@ -121,33 +120,13 @@ def _whitener(F: SpectralEmbedding, defect: float) -> tuple[np.ndarray, float]:
 
 def _largest(F: SpectralEmbedding, W: np.ndarray, m: int) -> float:
     """Return the largest ‖W ∂Fᵀ∂F W - I‖₂ on the Chebyshev grid of m points per axis."""
-    d, n, D = F.dim, F.basis.degree, F.ambient_dim
-    nodes = np.cos(np.pi * (np.arange(m) + 0.5) / m)
-    dense = np.zeros((*(n + 1,) * d, D))
-    dense[tuple(F.basis.indices.T)] = F.coefficients
-    frames = [chebyshev.chebder(dense, axis=i) for i in range(d)]
-    # All axes but the first are evaluated at once, the first a few points at a time.
-    frames, W = [_trailing(frame, nodes, d) for frame in frames], _trailing(W, nodes, d)
-    step = max(1, CHUNK // m ** (d - 1))
+    d = F.dim
     best = 0.0
-    for start in range(0, m, step):
-        some = nodes[start : start + step]
-        J = np.stack([_leading(frame, some).reshape(-1, D) for frame in frames], axis=-2)
-        J = _leading(W, some).reshape(-1, d, d) @ J
+    for W_here, *columns in on_grid([W, *F._series.dense(1)], m, d):
+        J = W_here @ np.stack(columns, axis=-2)
         gap = J @ np.swapaxes(J, -1, -2) - np.eye(d)
         size = np.linalg.norm(gap, axis=(-2, -1))
         gap = gap[size >= max(best, size.max() / np.sqrt(d))]
         if len(gap):
             best = max(best, float(np.abs(np.linalg.eigvalsh(gap)).max()))
     return best
-
-
-def _trailing(c: np.ndarray, nodes: np.ndarray, d: int) -> np.ndarray:
-    for axis in range(1, d):
-        table = chebyshev.chebvander(nodes, c.shape[axis] - 1)
-        c = np.moveaxis(np.tensordot(table, c, axes=(1, axis)), 0, axis)
-    return c
-
-
-def _leading(c: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    return np.tensordot(chebyshev.chebvander(nodes, c.shape[0] - 1), c, axes=(1, 0))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from riemflow.embedding.inverse import nearest_point, require_converged
+from riemflow.embedding.reach import Injectivity, Reach, Shape, reach_of, shape_of
 from riemflow.legendre.function import Domain
 from riemflow.validation import as_points, require_inside, short
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from riemflow.embedding.parametrization import EmbeddedParametrization
     from riemflow.embedding.region import Region
     from riemflow.legendre.function import LegendreFunction
+
+NEAR = 1e-3  # points nearer to M than this share of |F| are within every reach worth the name
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,20 @@ class IsometricEmbedding:
         interior = R.domain.interior if region is None else region.center
         self.domain = Domain(R.dim, self._belongs, interior)
 
+    @cached_property
+    def _shape(self) -> Shape:
+        return shape_of(self)
+
+    @property
+    def injectivity(self) -> Injectivity:
+        """Whether F is shown to be injective on its region; raises `DomainError` without one."""
+        return Injectivity(self._shape.margin, self._shape.is_bound, self._shape.n_points)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Bounds on the reach of M = F(region); raises `DomainError` without a region."""
+        return reach_of(self, self._shape)
+
     # Raw methods: float64 arrays inside the domain, no checks.
 
     def _fun(self, w: np.ndarray) -> np.ndarray:
@@ -183,9 +202,9 @@ class IsometricEmbedding:
     def inverse(self, x: Any) -> np.ndarray:
         """argmin_w |F(w) - x|, the w with F(w) = x when x lies on M: shape=[..., D] -> shape=[..., d].
 
-        Far from M, a strict local minimum. A closed form holds, and finds its w, on all of dom R whatever
-        region was asked for; a hyperbolic one on a neighbourhood of the region; a spectral one on the
-        region. Those w are the ones that F itself takes.
+        Far from M, a strict local minimum; beyond M's `reach`, if F has a region, a warning says so. A closed
+        form holds, and finds its w, on all of dom R whatever region was asked for; a hyperbolic one on a
+        neighbourhood of the region; a spectral one on the region. Those w are the ones that F itself takes.
 
         Raises
         ------
@@ -198,7 +217,24 @@ class IsometricEmbedding:
         x = as_points("x", x, self.ambient_dim)
         with np.errstate(all="ignore"):
             w = self._inverse(x)
-        return self._inside(w)
+        w = self._inside(w)
+        if self.region is not None:
+            self._warn_far(x, w)
+        return w
+
+    def _warn_far(self, x: np.ndarray, w: np.ndarray) -> None:
+        image = self._fun(w)
+        distance = np.linalg.norm(x - image, axis=-1).ravel()
+        k = int(np.argmax(distance)) if distance.size else 0
+        # The reach takes a moment, and is never so small that points this near need it.
+        if distance.size and distance[k] > NEAR * np.linalg.norm(image.reshape(-1, self.ambient_dim)[k]):
+            if distance[k] > self.reach.upper:
+                warnings.warn(
+                    f"x = {short(x.reshape(-1, self.ambient_dim)[k])} lies {distance[k]:.3g} from M, whose "
+                    f"reach is at most {self.reach.upper:.3g}: the point found is a local minimum of the "
+                    "distance, but need not be the only one. Move x closer to M.",
+                    stacklevel=3,
+                )
 
     def metric_defect(self, w: Any) -> np.ndarray:
         """‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ with g = ∇²R(w): shape=[..., d] -> shape=[...].

@@ -18,17 +18,29 @@ class ChebyshevSeries:
     """
 
     def __init__(self, basis: ChebyshevBasis, coefficients: np.ndarray):
-        d, n, D = basis.dim, basis.degree, coefficients.shape[1]
-        self.basis, self.dim, self.ambient_dim = basis, d, D
-        dense = np.zeros((*(n + 1,) * d, D))
-        dense[tuple(basis.indices.T)] = coefficients
-        firsts = [_derivative(dense, i) for i in range(d)]
-        self._pairs = [(i, j) for i in range(d) for j in range(i, d)]
-        seconds = [_derivative(firsts[i], j) for i, j in self._pairs]
+        d = basis.dim
+        self.basis, self.dim, self.ambient_dim = basis, d, coefficients.shape[1]
+        self._coefficients = coefficients
+        self.pairs = [(i, j) for i in range(d) for j in range(i, d)]
         # Derivatives have a constant term, which the basis leaves out.
         self._indices = np.vstack([np.zeros((1, d), int), basis.indices])
-        rows = [part[tuple(self._indices.T)] for part in (dense, *firsts, *seconds)]
+        rows = [part[tuple(self._indices.T)] for order in range(3) for part in self.dense(order)]
         self._rows = np.concatenate(rows, axis=1)
+
+    def dense(self, order: int) -> list[np.ndarray]:
+        """The coefficients of F, of all ∂F/∂u_i, or of all ∂²F/∂u_i∂u_j, (i, j) as in `pairs`.
+
+        Arrays of shape [n+1, …, n+1, D].
+        """
+        d, n = self.dim, self.basis.degree
+        if order == 0:
+            dense = np.zeros((*(n + 1,) * d, self.ambient_dim))
+            dense[tuple(self.basis.indices.T)] = self._coefficients
+            return [dense]
+        if order == 1:
+            return [_derivative(self.dense(0)[0], i) for i in range(d)]
+        firsts = self.dense(1)
+        return [_derivative(firsts[i], j) for i, j in self.pairs]
 
     def jet(self, w: np.ndarray, order: int = 2) -> tuple[np.ndarray, ...]:
         """Return F, ∂F and ∂²F up to `order`: [..., d] -> [..., D], [..., D, d], [..., D, d, d]."""
@@ -42,7 +54,7 @@ class ChebyshevSeries:
             )
         d, D = self.dim, self.ambient_dim
         u, slope, curvature = self.basis.coordinates(flat)
-        n_parts = (1, 1 + d, 1 + d + len(self._pairs))[order]
+        n_parts = (1, 1 + d, 1 + d + len(self.pairs))[order]
         values = (self._functions(u) @ self._rows[:, : n_parts * D]).reshape(len(flat), n_parts, D)
         found = [values[:, 0]]
         if order:
@@ -50,7 +62,7 @@ class ChebyshevSeries:
             found.append(first * slope[:, None, :])
         if order == 2:
             second = np.empty((len(flat), D, d, d))
-            for k, (i, j) in enumerate(self._pairs, start=1 + d):
+            for k, (i, j) in enumerate(self.pairs, start=1 + d):
                 second[:, :, i, j] = second[:, :, j, i] = values[:, k] * (slope[:, i] * slope[:, j])[:, None]
                 if i == j:
                     second[:, :, i, i] += first[:, :, i] * curvature[:, i, None]
