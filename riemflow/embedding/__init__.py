@@ -3,6 +3,8 @@
 from riemflow.embedding.build import embed, parametrization_from_legendre
 from riemflow.embedding.certificate import SupBound
 from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding, SampledDefect, bracket_defect
+from riemflow.embedding.files import load_embedding
+from riemflow.embedding.identity import OtherMetric
 from riemflow.embedding.parametrization import EmbeddedParametrization
 from riemflow.embedding.region import Ball, Box
 from riemflow.embedding.stray import stray_bound
@@ -13,10 +15,12 @@ __all__ = [
     "ClosedForm",
     "EmbeddedParametrization",
     "IsometricEmbedding",
+    "OtherMetric",
     "SampledDefect",
     "SupBound",
     "bracket_defect",
     "embed",
+    "load_embedding",
     "parametrization_from_legendre",
     "stray_bound",
 ]
