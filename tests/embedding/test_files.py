@@ -43,16 +43,13 @@ POSITIVE = LegendreFunction(
     domain=lambda w: (w > 0).all(axis=-1),
     name="positive",
 )
-# Name: (R, region, options); whether it comes back without R.
+SCALAR = LegendreFunction(lambda w: (w * anp.log(w)).sum(-1), 1, domain=lambda w: w[..., 0] > 0)
+# Name: (R, region, options).
 SPECTRAL = {
     "raw": (OWN, SQUARE, {"tol": 1e-5, "coordinates": "raw"}),
     "ball": (OWN, rf.Ball([0.1, 0.0], 0.8), {"tol": 1e-4}),
     "curved axes": (POSITIVE, rf.Box([0.05, 0.1], [1.0, 1.5]), {"tol": 1e-5, "coordinates": "log-slack"}),
-    "d = 1": (
-        LegendreFunction(lambda w: (w * anp.log(w)).sum(-1), 1, domain=lambda w: w[..., 0] > 0),
-        None,
-        {},
-    ),
+    "d = 1": (SCALAR, rf.Box([0.1], [4.0]), {}),
     "catalogue": (LogSumExp(2) + 0.1 * SquaredNorm(2), SQUARE, {"tol": 1e-5, "method": "spectral"}),
 }
 CLOSED = {
@@ -68,10 +65,7 @@ CLOSED = {
 
 @pytest.fixture(scope="module")
 def spectral():
-    made = {}
-    for name, (R, region, options) in SPECTRAL.items():
-        made[name] = rf.embed(R, region or rf.Box([0.1], [4.0]), **options)
-    return made
+    return {name: rf.embed(R, region, **options) for name, (R, region, options) in SPECTRAL.items()}
 
 
 @pytest.fixture(scope="module")
