@@ -15,10 +15,18 @@ from riemflow.commuting import (
     legendre_from_parametrization,
     lie_bracket,
 )
-from riemflow.embedding import Ball, Box, IsometricEmbedding, embed, parametrization_from_legendre
+from riemflow.embedding import (
+    Ball,
+    Box,
+    IsometricEmbedding,
+    embed,
+    load_embedding,
+    parametrization_from_legendre,
+)
 from riemflow.errors import (
     ConvergenceError,
     DomainError,
+    FileFormatError,
     NoClosedFormError,
     NotMirrorFlowError,
     RiemflowError,
@@ -50,6 +58,7 @@ __all__ = [
     "ConvergenceError",
     "DomainError",
     "EquivalenceReport",
+    "FileFormatError",
     "Flow",
     "HessianManifold",
     "HessianMetric",
@@ -73,6 +82,7 @@ __all__ = [
     "legendre",
     "legendre_from_parametrization",
     "lie_bracket",
+    "load_embedding",
     "losses",
     "minimize_bregman",
     "mirror_descent",

@@ -36,6 +36,10 @@ class NotMirrorFlowError(RiemflowError, ValueError):
         self.check = check
 
 
+class FileFormatError(RiemflowError, ValueError):
+    """A file is not one that riemflow wrote, is damaged, or comes from a newer version."""
+
+
 class NoClosedFormError(RiemflowError, ValueError):
     """No closed form is known for the requested object; a numerical method has to be asked for."""
 

@@ -3,6 +3,8 @@
 from riemflow.embedding.build import embed, parametrization_from_legendre
 from riemflow.embedding.certificate import SupBound
 from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding, SampledDefect, bracket_defect
+from riemflow.embedding.files import load_embedding
+from riemflow.embedding.identity import OtherMetric
 from riemflow.embedding.parametrization import EmbeddedParametrization
 from riemflow.embedding.reach import Injectivity, Reach
 from riemflow.embedding.region import Ball, Box
@@ -15,11 +17,13 @@ __all__ = [
     "EmbeddedParametrization",
     "Injectivity",
     "IsometricEmbedding",
+    "OtherMetric",
     "Reach",
     "SampledDefect",
     "SupBound",
     "bracket_defect",
     "embed",
+    "load_embedding",
     "parametrization_from_legendre",
     "stray_bound",
 ]

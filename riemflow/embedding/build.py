@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from riemflow.embedding.closed_form import closed_form
 from riemflow.embedding.coordinates import KINDS
+from riemflow.embedding.files import region_arrays
 from riemflow.embedding.region import check_region
 from riemflow.embedding.spectral import MAX_DIM, spectral
 from riemflow.errors import DomainError, NoClosedFormError
@@ -30,6 +31,7 @@ def embed(
     coordinates: str = "auto",
     seed: int = 0,
     progress: bool = False,
+    save: Any = None,
 ) -> IsometricEmbedding:
     """Return F with ∂F(w)ᵀ ∂F(w) = ∇²R(w) (Thm 5.1; Nash's theorem says that one exists).
 
@@ -52,7 +54,10 @@ def embed(
     seed : int
         Of the random parts of the spectral solver's start and points.
     progress : bool
-        Whether to show the spectral solver's stages.
+        Whether to show the spectral solver's degree, residual and least defect so far.
+    save : path, optional
+        Where to save F, as `IsometricEmbedding.save` does. The spectral solver saves each F that is better
+        than those before it, so that the best is kept should the process be killed.
 
     Raises
     ------
@@ -63,6 +68,11 @@ def embed(
         If a closed form is needed and some part of R has none; names the part.
     ConvergenceError
         If the spectral solver's defect exceeds max(tol, 1e-4); `.partial` is what it reached.
+    KeyboardInterrupt
+        If the user interrupts the spectral solver; `.partial` is the best F so far, the iterate of an
+        unfinished degree included, or None.
+    OSError
+        If F cannot be saved; `.partial` is F.
     """
     require_kind("R", R, LegendreFunction)
     for name, value, allowed in (("method", method, METHODS), ("coordinates", coordinates, COORDINATES)):
@@ -74,6 +84,15 @@ def embed(
         raise DomainError(f"ambient_dim = {ambient_dim} is less than d = {R.dim}: no such embedding exists.")
     if region is not None:
         check_region(region, R)
+        if save is not None:
+            region_arrays(region)  # raises now if the region cannot be saved
+    F = _embed(R, region, ambient_dim, tol, method, coordinates, seed, progress, save)
+    if save is not None:
+        F.save(save)
+    return F
+
+
+def _embed(R, region, ambient_dim, tol, method, coordinates, seed, progress, save) -> IsometricEmbedding:
     if method != "spectral":
         try:
             F = closed_form(R, region)
@@ -92,7 +111,14 @@ def embed(
             f"The spectral solver needs a region to embed {R.name} on: pass region=, a Box or Ball."
         )
     return spectral(
-        R, region, ambient_dim=ambient_dim, tol=tol, coordinates=coordinates, seed=seed, progress=progress
+        R,
+        region,
+        ambient_dim=ambient_dim,
+        tol=tol,
+        coordinates=coordinates,
+        seed=seed,
+        progress=progress,
+        save=save,
     )
 
 

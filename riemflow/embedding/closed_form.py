@@ -42,7 +42,7 @@ class ClosedFormEmbedding(IsometricEmbedding):
     """An embedding given by a formula, on all of dom R unless hyperbolic parts confine it to a region."""
 
     def __init__(self, R: LegendreFunction, map_: Map, region: Region | None):
-        self.map = map_
+        self.map, self._made_for = map_, R
         self._define(R, map_.ambient_dim, region=region, method="closed-form", certificate=ClosedForm(R.name))
 
     def _fun(self, w):
@@ -55,7 +55,7 @@ class ClosedFormEmbedding(IsometricEmbedding):
         return self.map.hessian(w)
 
     def _belongs(self, w):
-        inside = np.asarray(self.R._belongs(w))
+        inside = np.asarray(self._made_for._belongs(w))
         if not self.map.is_local:
             return inside
         with np.errstate(all="ignore"):

@@ -47,14 +47,24 @@ class Axis:
             integral[0] -= size
             second = chebyshev.chebder(first) if len(first) > 1 else np.zeros(1)
             # Columns: u, u' and u'' as Chebyshev series in t.
-            self._series = np.zeros((len(integral), 3))
+            self.series = np.zeros((len(integral), 3))
             for column, series in enumerate((integral, first, second)):
-                self._series[: len(series), column] = series / size
+                self.series[: len(series), column] = series / size
+
+    @classmethod
+    def from_series(cls, center: float, half: float, series: np.ndarray | None, tail: float) -> Axis:
+        """Return the axis with these `center`, `half`, `series` (None if affine) and `tail`."""
+        axis = cls(center - half, center + half)
+        # Not the rounded mean of the ends.
+        axis.center, axis.half, axis.tail = center, half, tail
+        if series is not None:
+            axis.affine, axis.series = False, series
+        return axis
 
     @property
     def degree(self) -> int:
         """Degree of u' as a polynomial in w."""
-        return 0 if self.affine else len(self._series) - 2
+        return 0 if self.affine else len(self.series) - 2
 
     def to_unit(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return u, du/dw and d²u/dw² at w."""
@@ -68,10 +78,10 @@ class Axis:
         """Return u, u' and u'' at t: shape=[...] -> shape=[3, ...]."""
         # T_k(cos θ) = cos kθ needs no recurrence; just outside [-1, 1] there is one.
         inside = np.abs(t) <= 1
-        table = np.cos(np.arccos(np.where(inside, t, 0.0))[..., None] * np.arange(len(self._series)))
+        table = np.cos(np.arccos(np.where(inside, t, 0.0))[..., None] * np.arange(len(self.series)))
         if not inside.all():
-            table[~inside] = chebyshev.chebvander(t[~inside], len(self._series) - 1)
-        return np.moveaxis(table @ self._series, -1, 0)
+            table[~inside] = chebyshev.chebvander(t[~inside], len(self.series) - 1)
+        return np.moveaxis(table @ self.series, -1, 0)
 
     def from_unit(self, u: np.ndarray) -> np.ndarray:
         """Return w at u ∈ [-1, 1], by bisection and Newton's method."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from riemflow.embedding.inverse import nearest_point, require_converged
 from riemflow.embedding.reach import Injectivity, Reach, Shape, reach_of, shape_of
+from riemflow.errors import DomainError
 from riemflow.legendre.function import Domain
 from riemflow.validation import as_points, require_inside, short
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from riemflow.embedding.certificate import SupBound
+    from riemflow.embedding.identity import Identity, OtherMetric
     from riemflow.embedding.parametrization import EmbeddedParametrization
     from riemflow.embedding.region import Region
     from riemflow.legendre.function import LegendreFunction
@@ -41,6 +45,16 @@ class ClosedForm:
         return f"ClosedForm({self.structure}: exact up to rounding)"
 
 
+class Fit(NamedTuple):
+    """One fit of the spectral solver: what it left of the equations, and F's defect off their points."""
+
+    start: int  # which of the ladders it belongs to
+    degree: int
+    residual: float  # root mean square of the whitened ∂Fᵀ∂F - g at the points fitted
+    defect: float
+    seconds: float  # since the solver began
+
+
 @dataclass(frozen=True)
 class SampledDefect:
     """A certificate that rests on a sample: ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ at points F was not fitted to.
@@ -61,7 +75,10 @@ class SampledDefect:
     tail : float
         F's largest coefficient of the two highest degrees, relative to its largest.
     bound : SupBound or None
-        What holds on all of the region; None if the defect found is no less than 1.
+        What holds on all of the region; None if the defect found is no less than 1, or the solve was
+        interrupted.
+    history : tuple of Fit
+        All fits made, in order; none for d = 1, where nothing is fitted.
     """
 
     defect: float
@@ -73,6 +90,7 @@ class SampledDefect:
     coordinates: str
     tail: float
     bound: SupBound | None = None
+    history: tuple[Fit, ...] = field(default=(), repr=False)
 
     @property
     def resolved(self) -> bool:
@@ -104,7 +122,10 @@ class IsometricEmbedding:
 
     Attributes
     ----------
-    R : LegendreFunction
+    R : LegendreFunction or None
+        None if F was loaded from a file that does not hold R, and without it.
+    name : str
+        R's.
     dim, ambient_dim : int
         d and D.
     region : Box, Ball or None
@@ -113,20 +134,23 @@ class IsometricEmbedding:
         Where F may be evaluated.
     method : str
         "closed-form" or "spectral".
-    certificate : ClosedForm or SampledDefect
-        What the isometry rests on.
+    certificate : ClosedForm, SampledDefect or OtherMetric
+        What the isometry rests on; `OtherMetric` if F was loaded for an R that it was not made for.
     """
 
-    R: LegendreFunction
+    R: LegendreFunction | None
     region: Region | None
-    certificate: ClosedForm | SampledDefect
+    certificate: ClosedForm | SampledDefect | OtherMetric
+    _identity: Identity | None = None  # of a loaded F
 
-    def _define(self, R, ambient_dim: int, *, region, method: str, certificate: Any) -> None:
-        self.R, self.region = R, region
-        self.dim, self.ambient_dim = R.dim, int(ambient_dim)
+    def _define(
+        self, R, ambient_dim: int, *, region, method: str, certificate: Any, name: str | None = None
+    ) -> None:
+        self.R, self.region, self.name = R, region, name or R.name
+        self.dim, self.ambient_dim = R.dim if region is None else region.dim, int(ambient_dim)
         self.method, self.certificate = method, certificate
         interior = R.domain.interior if region is None else region.center
-        self.domain = Domain(R.dim, self._belongs, interior)
+        self.domain = Domain(self.dim, self._belongs, interior)
 
     @cached_property
     def _shape(self) -> Shape:
@@ -178,7 +202,7 @@ class IsometricEmbedding:
         return w
 
     def _where(self) -> str:
-        return f"dom {self.R.name}" if self.region is None else f"the embedding's region {self.region!r}"
+        return f"dom {self.name}" if self.region is None else f"the embedding's region {self.region!r}"
 
     # Public methods: checked arguments.
 
@@ -240,8 +264,18 @@ class IsometricEmbedding:
         """‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ with g = ∇²R(w): shape=[..., d] -> shape=[...].
 
         The mirror flow's velocity and that of the flow F defines differ by at most δ/(1-δ), relatively.
+
+        Raises
+        ------
+        DomainError
+            Outside the region, or if F was loaded without R.
         """
         w = self._inside(w)
+        if self.R is None:
+            raise DomainError(
+                f"This embedding was loaded without {self.name}, so that its metric is not known: pass R= to "
+                "load_embedding."
+            )
         return relative_defect(self._jacobian(w), self.R._hessian(w))
 
     def parametrization(self) -> EmbeddedParametrization:
@@ -250,10 +284,28 @@ class IsometricEmbedding:
 
         return EmbeddedParametrization(self)
 
+    def save(self, path: Any) -> Path:
+        """Write F to `path`, with .npz appended unless it ends so, and return where; see `load_embedding`.
+
+        The file holds arrays and a JSON header, nothing pickled: F's coefficients and coordinates, or how its
+        closed form is built; the region; the certificate; and R's metric at a few points, by which R is known
+        again. It appears complete or not at all.
+
+        Raises
+        ------
+        DomainError
+            If the region, or the kind of embedding, is not made of numbers alone.
+        OSError
+            If the file cannot be written; `.partial` is F.
+        """
+        from riemflow.embedding.files import save_embedding
+
+        return save_embedding(self, path)
+
     def __repr__(self) -> str:
         place = "" if self.region is None else f" of {self.region!r}"
         return (
-            f"Isometric embedding{place} for {self.R.name} in R^{self.ambient_dim}, {self.method}: "
+            f"Isometric embedding{place} for {self.name} in R^{self.ambient_dim}, {self.method}: "
             f"{self.certificate!r}"
         )
 

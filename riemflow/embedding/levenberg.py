@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,11 +82,12 @@ def solve_isometry(
     max_iterations: int,
     patience: int,
     slow_above: float = 0.7,
+    watch: Callable[[np.ndarray, float], None] | None = None,
 ) -> Stage:
     """Minimise the mean of ‖J̃ᵀJ̃ - I‖_F² from c, until its root is below `goal` or progress ends.
 
     Progress ends after `patience` steps in a row that leave more than `slow_above` of the root, or if no step
-    helps.
+    helps. `watch` is called with the coefficients and that root after each accepted step.
 
     The damping is relative to the mean diagonal of the normal matrix. It also settles the rotations of
     R^D, under which the equations do not change.
@@ -120,6 +122,8 @@ def solve_isometry(
         damping *= 0.03 if ratio < 0.1 else 0.1
         damping = max(damping, 1e-15)
         c, frames, residuals, cost = trial, new_frames, new_residuals, new_cost
+        if watch is not None:
+            watch(c, float(np.sqrt(cost)))
         slow = slow + 1 if ratio > slow_above else 0
         if slow >= patience:
             break

@@ -37,7 +37,7 @@ class EmbeddedParametrization(Parametrization):
     def __init__(self, embedding: IsometricEmbedding):
         self.embedding = embedding
         self._kept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        self._define(embedding.ambient_dim, embedding.dim, name=f"G inverting F for {embedding.R.name}")
+        self._define(embedding.ambient_dim, embedding.dim, name=f"G inverting F for {embedding.name}")
 
     def _nearest(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The nearest points' w and whether they were found, kept for the same x asked again."""

@@ -49,6 +49,10 @@ class Region:
         """Return about n boundary points, all corners of a box (up to 12 dimensions) among them."""
         raise NotImplementedError
 
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Return the constructor's arguments by name, for files, if all of them are numbers."""
+        raise NotImplementedError
+
 
 class Box(Region):
     """The box {lower ≤ w ≤ upper}.
@@ -105,6 +109,9 @@ class Box(Region):
         points = self.center + self._half * u
         return np.concatenate([self.corners(), points]) if self.dim <= MOST_CORNERS else points
 
+    def _arrays(self):
+        return {"lower": self.lower, "upper": self.upper}
+
     def __repr__(self) -> str:
         return f"Box({short(self.lower)}, {short(self.upper)})"
 
@@ -140,8 +147,15 @@ class Ball(Region):
     def _boundary(self, n, rng):
         return self.center + self.radius * _directions(n, self.dim, rng)
 
+    def _arrays(self):
+        return {"center": self.center, "radius": np.array(self.radius)}
+
     def __repr__(self) -> str:
         return f"Ball({short(self.center)}, {self.radius:g})"
+
+
+# The regions that files hold: those that numbers alone describe.
+REGIONS: dict[str, type[Region]] = {kind.__name__: kind for kind in (Box, Ball)}
 
 
 def _directions(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:

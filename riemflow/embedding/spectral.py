@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial import cKDTree
-from tqdm import tqdm
 
 from riemflow.embedding.certificate import sup_bound
 from riemflow.embedding.coordinates import Axis, choose_axes
-from riemflow.embedding.embedding import IsometricEmbedding, SampledDefect, relative_defect
+from riemflow.embedding.embedding import IsometricEmbedding
 from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
+from riemflow.embedding.record import Record
 from riemflow.embedding.region import Box
 from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
 from riemflow.embedding.spectral_moments import TensorEquations
@@ -35,7 +34,6 @@ LADDER = {
     4: (4, 5, 6, 7, 8, 9, 10),
     5: (4, 5, 6, 7),
 }
-N_CHECK = 4000
 # Equations per unknown: below 1.5 the defect grows between the points, above 2 nothing is gained.
 OVERSAMPLING = 1.7
 MOST_TENSOR_DIM = 4  # a tensor grid has too many points beyond
@@ -64,16 +62,18 @@ class SpectralEmbedding(IsometricEmbedding):
 
     def __init__(
         self,
-        R: LegendreFunction,
+        R: LegendreFunction | None,
         region: Region,
         basis: ChebyshevBasis,
         coefficients: np.ndarray,
         coordinates: str,
+        *,
+        name: str | None = None,
     ):
         self.basis, self.coefficients, self.coordinates = basis, coefficients, coordinates
         self._series = ChebyshevSeries(basis, coefficients)
         self._tree: cKDTree | None = None
-        self._define(R, coefficients.shape[1], region=region, method="spectral", certificate=None)
+        self._define(R, coefficients.shape[1], region=region, method="spectral", certificate=None, name=name)
 
     @property
     def degree(self) -> int:
@@ -124,6 +124,7 @@ def spectral(
     coordinates: str = "auto",
     seed: int = 0,
     progress: bool = False,
+    save: Any = None,
 ) -> SpectralEmbedding:
     """Solve ∂Fᵀ∂F = ∇²R for polynomials F of growing degree until the defect at a check set is within `tol`.
 
@@ -137,6 +138,8 @@ def spectral(
         If d > 5 or D < d.
     ConvergenceError
         If the best defect found exceeds max(tol, 1e-4); `.partial` is that embedding.
+    KeyboardInterrupt
+        If the user interrupts it; `.partial` is the best embedding so far, or None.
     """
     d = R.dim
     if d > MAX_DIM:
@@ -147,45 +150,50 @@ def spectral(
     D = ambient_dim if ambient_dim is not None else 1 if d == 1 else d * (d + 3) // 2
     if D < d:
         raise DomainError(f"ambient_dim = {D} is less than d = {d}: no such embedding exists.")
-    started = time.perf_counter()
-    check = _Check(R, region, tol, seed, started)
-    if d == 1:
-        F = _arc_length(R, region, D)
-        return _accepted(F, check(F))
+    with Record(R, region, tol=tol, seed=seed, progress=progress, save=save) as record:
+        try:
+            if d == 1:
+                record.offer(_arc_length(R, region, D), None)
+            else:
+                _search(R, region, D, tol, coordinates, seed, record)
+            best = record.finished()
+            assert best is not None  # every ladder has a step
+            return _accepted(best)
+        except KeyboardInterrupt as error:
+            interrupt: Any = error
+            interrupt.partial = record.interrupted()
+            raise
+
+
+def _search(R, region, D, tol, coordinates, seed, record: Record) -> None:
+    """Offer the embeddings of one ladder of degrees, or of several, until one passes."""
+    d = R.dim
     kind, axes, _ = choose_axes(R, region, coordinates)
     # With fewer dimensions than the free one, starts differ by orders in what they reach.
     starts = STARTS if d * (d + 1) // 2 <= D < d * (d + 3) // 2 else 1
-    best: tuple[SpectralEmbedding, SampledDefect] | None = None
     for start in range(starts):
-        candidates = _ladder(R, region, kind, axes, D, tol, seed + 1000 * start)
-        found = _climb(candidates, check, progress)
-        best = found if best is None or found[1].defect < best[1].defect else best
-        if best[1].passed:
+        candidates = _ladder(R, region, kind, axes, D, tol, seed + 1000 * start, record)
+        if _climb(candidates, record, start):
             break
-    assert best is not None  # there is a first start
-    return _accepted(*best)
 
 
-def _climb(candidates, check, progress: bool) -> tuple[SpectralEmbedding, SampledDefect]:
-    """Return the best of the candidates, the first to pass or the last before they cease to gain."""
-    best: tuple[SpectralEmbedding, SampledDefect] | None = None
-    idle = 0
-    with tqdm(candidates, disable=not progress, desc="degree", unit="stage") as bar:
-        for F in bar:
-            found = check(F)
-            bar.set_postfix_str(f"degree {F.degree}, defect {found.defect:.1e}")
-            idle = 0 if best is None or found.defect < 0.5 * best[1].defect else idle + 1
-            if best is None or found.defect < best[1].defect:
-                best = F, found
-            # Solves in a row without gain have met the floor that rounding or the metric sets.
-            if best[1].passed or idle >= (2 if best[1].defect < 1e-6 else 4):
-                break
-    assert best is not None  # every ladder has a step
-    return best
+def _climb(candidates, record: Record, start: int) -> bool:
+    """Offer candidates until one passes, and tell so, or until they cease to gain."""
+    least, idle = np.inf, 0
+    for F, residual in candidates:
+        found = record.offer(F, residual, start)
+        if found.passed:
+            return True
+        idle = 0 if found.defect < 0.5 * least else idle + 1
+        least = min(least, found.defect)
+        # Solves in a row without gain have met the floor that rounding or the metric sets.
+        if idle >= (2 if least < 1e-6 else 4):
+            break
+    return False
 
 
-def _accepted(F: SpectralEmbedding, found: SampledDefect) -> SpectralEmbedding:
-    F.certificate = found
+def _accepted(F: SpectralEmbedding) -> SpectralEmbedding:
+    found = F.certificate
     if not found.defect <= max(found.tol, WORST):
         raise ConvergenceError(
             f"The embedding of {F.R.name} on {F.region!r} in R^{F.ambient_dim} reached a defect of "
@@ -199,32 +207,8 @@ def _accepted(F: SpectralEmbedding, found: SampledDefect) -> SpectralEmbedding:
     return F
 
 
-class _Check:
-    """The defect at points that no fit has seen."""
-
-    def __init__(self, R, region, tol, seed, started):
-        self.points = check_points(region, N_CHECK, seed)
-        self.metric = R._hessian(self.points)
-        self.tol, self.started = tol, started
-
-    def __call__(self, F: SpectralEmbedding) -> SampledDefect:
-        defects = relative_defect(F._jacobian(self.points), self.metric)
-        defects = np.where(np.isfinite(defects), defects, np.inf)
-        k = int(np.argmax(defects))
-        return SampledDefect(
-            defect=float(defects[k]),
-            n_points=len(self.points),
-            worst_point=self.points[k].copy(),
-            tol=self.tol,
-            degree=F.degree,
-            seconds=time.perf_counter() - self.started,
-            coordinates=F.coordinates,
-            tail=F.tail,
-        )
-
-
-def _ladder(R, region, kind, axes, D, tol, seed):
-    """Yield an embedding for each degree, each started from the one before."""
+def _ladder(R, region, kind, axes, D, tol, seed, record):
+    """Yield an embedding for each degree, each started from the one before, and its fit's residual."""
     coefficients, damping = np.zeros((0, D)), FIRST_DAMPING
     for degree in LADDER[R.dim]:
         basis = ChebyshevBasis(axes, degree)
@@ -238,13 +222,25 @@ def _ladder(R, region, kind, axes, D, tol, seed):
             damping = min(max(10 * damping, LEAST_DAMPING), LATER_DAMPING)
             policy = SMALL_STAGE if basis.size * D < SMALL else LARGE_STAGE
         x = start / scale
+
+        def embedding(x, basis=basis, scale=scale):
+            return SpectralEmbedding(R, region, basis, x * scale, kind)
+
+        def watch(x, residual, degree=degree, embedding=embedding):
+            record.watch(degree, residual, lambda: embedding(x))
+
         for polish in (False, True):
             stage = solve_isometry(
-                equations, x, damping=damping, goal=AIM * tol, **(POLISHING if polish else policy)
+                equations,
+                x,
+                damping=damping,
+                goal=AIM * tol,
+                watch=watch,
+                **(POLISHING if polish else policy),
             )
             x, damping = stage.coefficients, stage.damping
             coefficients = x * scale
-            yield SpectralEmbedding(R, region, basis, coefficients, kind)
+            yield embedding(x), stage.residual
             # Asked for more with the tolerance in sight, finish this degree before a higher one.
             if stage.residual > IN_SIGHT * AIM * tol:
                 break

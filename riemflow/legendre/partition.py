@@ -46,7 +46,7 @@ class LogPartition(LegendreFunction):
                 f"The {K} rows of A span an affine subspace of dimension {rank} < {d}, so LogPartition would "
                 "not be strictly convex: add points, or drop the variables that do not vary."
             )
-        self.log_weights = np.log(weights)
+        self.weights, self.log_weights = weights, np.log(weights)
         self._define(d, name=type(self).__name__, interior=0.0, is_mirror_map=False)
 
     def _exponents(self, w: np.ndarray) -> np.ndarray:

@@ -1,0 +1,60 @@
+"""The arrays of an .npz file, read so that a damaged or hostile one costs neither memory nor safety."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from riemflow.errors import FileFormatError
+
+KINDS = ("<f8", "|u1")  # dtypes that riemflow writes
+
+
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays in an .npz file by name.
+
+    Members must be stored uncompressed, as `numpy.savez` does it, and each array's shape must account for its
+    member's bytes: nothing larger than the file is ever allocated, and nothing is unpickled.
+
+    Raises
+    ------
+    FileFormatError
+        Unless the file is such an archive, whole, of arrays of float64 numbers and bytes.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                info.filename.removesuffix(".npy"): _array(path, archive, info) for info in archive.infolist()
+            }
+    except zipfile.BadZipFile as error:
+        raise FileFormatError(f"{path} is no .npz file, or is cut short or damaged: {error}") from error
+    except (EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"{path} is damaged: {error}") from error
+
+
+def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise FileFormatError(f"{path} holds {info.filename} compressed, as no file of riemflow does.")
+    data = io.BytesIO(archive.read(info))
+    version = np.lib.format.read_magic(data)
+    if version != (1, 0):
+        raise FileFormatError(f"{path}: {info.filename} has the .npy version {version}, not (1, 0).")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(data)
+    if dtype.hasobject:
+        raise FileFormatError(f"{path}: {info.filename} is pickled, which is never read.")
+    if dtype.str not in KINDS:
+        raise FileFormatError(f"{path}: {info.filename} holds dtype {dtype}, not float64 numbers or bytes.")
+    content = data.read()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
+        raise FileFormatError(
+            f"{path}: {info.filename} has shape {shape}, but {len(content)} bytes: it is damaged."
+        )
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C").copy()
