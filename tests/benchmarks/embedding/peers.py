@@ -1,11 +1,12 @@
 """Other ways to embed a metric: a small neural network, and the relaxation of a point cloud.
 
-Each returns its trace, (seconds, defect) pairs, the defect at points it was not fitted to; measuring it is not
-timed.
+Each returns its trace, (seconds, defect) pairs, the defect at points it was not fitted to; measuring is
+not timed.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +66,7 @@ def multilayer_perceptron(
     sizes = [R.dim, width, width, ambient_dim]
     params = [
         (jnp.asarray(rng.standard_normal((m, n)) / np.sqrt(m)), jnp.zeros(n))
-        for m, n in zip(sizes[:-1], sizes[1:], strict=True)
+        for m, n in itertools.pairwise(sizes)
     ]
 
     def network(params, w):
