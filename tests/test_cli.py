@@ -235,9 +235,7 @@ def value(w):
 
 R = rf.LegendreFunction(value, 2, name="plain")
 K = rf.Ball([0.0, 0.0], 0.7)
-kink = rf.LegendreFunction(lambda w: np.sum(w**2 + 3 * np.abs(w - 0.1) ** 3, axis=-1), 2) + rf.legendre.Quadratic(
-    [[2.0, 1.0], [1.0, 2.0]]
-)
+kink = rf.LegendreFunction(lambda w: np.sum(w**2 + 3 * np.abs(w - 0.1) ** 3, axis=-1) + w[..., 0] ** 2, 2)
 """
 
 
