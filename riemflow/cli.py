@@ -15,6 +15,7 @@ import runpy
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ import riemflow as rf
 from riemflow.autodiff import anp
 from riemflow.commuting.classification import Classification
 from riemflow.commuting.classification import classify as classify_parametrization
+from riemflow.embedding.files import with_suffix
+from riemflow.embedding.region import Region
 from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
 
 app = typer.Typer(
@@ -38,7 +41,7 @@ At = Annotated[str | None, typer.Option(help="Start, as numbers separated by com
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 
 # The modules of riemflow in which names such as NegativeEntropy(3) are looked up, and what they hold.
-CATALOGUES = {"legendre": rf.LegendreFunction, "parametrizations": rf.Parametrization}
+CATALOGUES = {"legendre": rf.LegendreFunction, "parametrizations": rf.Parametrization, "embedding": Region}
 
 
 def main() -> None:
@@ -160,23 +163,67 @@ def embed(
     ],
     lower: Annotated[str | None, typer.Option(help="Lower corner of a box, comma-separated.")] = None,
     upper: Annotated[str | None, typer.Option(help="Upper corner of the box.")] = None,
-    dimension: Annotated[int | None, typer.Option(help="Ambient dimension D.")] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:K", help="A region of another kind, or one in numbers, as 'Ball([0, 0], 1)'."
+        ),
+    ] = None,
+    ambient_dim: Annotated[int | None, typer.Option(help="Ambient dimension D.")] = None,
     tol: Annotated[float, typer.Option(help="Metric defect to aim for.")] = 1e-10,
+    method: Annotated[str, typer.Option(help="auto, closed-form or spectral.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the solver's start.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Write F, the best so far while solving, to this .npz file.")
+    ] = None,
+    json_out: Json = None,
 ) -> None:
     """Embed (int dom R, ∇²R) isometrically and print the dimension and the metric defect.
 
-    Exit status 0: the defect is within the tolerance; 1: it is not.
+    Exit status 0: the defect is within the tolerance; 1: it is not; 130: interrupted. In each case --save's
+    file holds the best F found, for `riemflow.load_embedding`.
     """
+    _require_writable(json_out)
+    _require_writable(save and with_suffix(save))
     R = _load(target, "legendre")
     if not isinstance(R, rf.LegendreFunction):
         raise DomainError(f"{target} is a {type(R).__name__}, but embed needs a LegendreFunction.")
+    K = _region(region, lower, upper)
+    options = {"ambient_dim": ambient_dim, "tol": tol, "method": method, "seed": seed, "save": save}
+    try:
+        F = rf.embed(R, K, **options, progress=True)
+    except (KeyboardInterrupt, ConvergenceError) as error:
+        F = getattr(error, "partial", None)
+        if F is not None:
+            _report_embedding(F, seed, save, json_out)
+        raise
+    _report_embedding(F, seed, save, json_out)
+    raise typer.Exit(0 if F.certificate.passed else 1)
+
+
+def _report_embedding(F: rf.IsometricEmbedding, seed: int, save: Path | None, json_out: Path | None) -> None:
+    typer.echo(repr(F))
+    if save is not None:
+        typer.echo(f"It is in {with_suffix(save)}: riemflow.load_embedding reads it.")
+    figures = {name: getattr(F, name) for name in ("method", "dim", "ambient_dim")}
+    certificate = asdict(F.certificate) | {"passed": F.certificate.passed}
+    if "history" in certificate:
+        certificate["history"] = [fit._asdict() for fit in certificate["history"]]
+    region = None if F.region is None else repr(F.region)
+    _write(
+        json_out, {"subject": F.name, "seed": seed, "region": region, **figures, "certificate": certificate}
+    )
+
+
+def _region(region: str | None, lower: str | None, upper: str | None) -> Region | None:
+    """Return the box, or the region by name, or None if neither is given."""
     if (lower is None) != (upper is None):
         raise DomainError("--lower and --upper describe a box together: give both.")
-    region = None if lower is None else rf.Box(_numbers("--lower", lower), _numbers("--upper", upper))
-    F = rf.embed(R, region, ambient_dim=dimension, tol=tol, seed=seed, progress=True)
-    typer.echo(repr(F))
-    raise typer.Exit(0 if F.certificate.passed else 1)
+    if region is not None and lower is not None:
+        raise DomainError("Give either --region or a box by --lower and --upper.")
+    if lower is not None:
+        return rf.Box(_numbers("--lower", lower), _numbers("--upper", upper))
+    return None if region is None else _load(region, "embedding")
 
 
 @app.command("list")
@@ -202,7 +249,7 @@ def _load(target: str, *catalogues: str) -> Any:
     if colon and path.endswith(".py"):
         return _from_file(path, name)
     if target.endswith(")"):
-        return _from_catalogue(target, catalogues or tuple(CATALOGUES))
+        return _from_catalogue(target, catalogues or ("legendre", "parametrizations"))
     raise DomainError(
         f"{target!r} does not name an object: write FILE.py:NAME, or a name of the catalogue with its "
         "arguments, such as 'NegativeEntropy(3)' (riemflow list shows them)."
@@ -255,9 +302,9 @@ def _from_catalogue(target: str, catalogues: tuple[str, ...]) -> Any:
         raise DomainError(f"{target}: {error}.") from error
 
 
-def _numbers(name: str, text: str) -> np.ndarray:
+def _numbers(name: str, text: str | None) -> np.ndarray:
     try:
-        return np.array([float(part) for part in text.split(",")])
+        return np.array([float(part) for part in str(text).split(",")])
     except ValueError as error:
         raise DomainError(f"{name} is {text!r}, but must be numbers separated by commas.") from error
 

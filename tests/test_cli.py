@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import riemflow as rf
 from riemflow.cli import app
+from riemflow.embedding.spectral_moments import TensorEquations
 
 OWN = """
 import autograd.numpy as np
@@ -223,6 +224,92 @@ def test_embed_ends_with_status_1_if_the_tolerance_is_not_reached(tmp_path):
     assert met.exit_code == 0 and " within tol" in met.output
     assert missed.exit_code == 1 and "NOT within tol" in missed.output
     assert missed.stdout.count("SampledDefect") == 1
+
+
+PLAIN = """
+import autograd.numpy as np
+import riemflow as rf
+
+def value(w):
+    return np.log(1 + np.sum(np.exp(w), axis=-1)) + 0.05 * np.sum(w**2, axis=-1)
+
+R = rf.LegendreFunction(value, 2, name="plain")
+K = rf.Ball([0.0, 0.0], 0.7)
+kink = rf.LegendreFunction(lambda w: np.sum(w**2 + 3 * np.abs(w - 0.1) ** 3, axis=-1) + w[..., 0] ** 2, 2)
+"""
+
+
+@pytest.fixture
+def plain(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain.py").write_text(PLAIN)
+    return tmp_path
+
+
+def test_embed_saves_what_it_prints(plain):
+    result = run("embed", "plain.py:R", "--lower=-1,-1", "--upper", "1,1", "--tol", "1e-6", "--save", "F",
+                 "--json", "F.json", "--seed", "3")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    F = rf.load_embedding("F")
+    assert repr(F) in result.stdout and "It is in F.npz" in result.stdout
+    figures = json.loads((plain / "F.json").read_text())
+    assert figures["seed"] == 3 and figures["ambient_dim"] == 5 and figures["method"] == "spectral"
+    assert figures["certificate"]["defect"] == F.certificate.defect and figures["certificate"]["passed"]
+    assert figures["certificate"]["bound"]["value"] == F.certificate.bound.value
+    assert [fit["defect"] for fit in figures["certificate"]["history"]][-1] == F.certificate.defect
+
+
+@pytest.mark.parametrize("region", ["plain.py:K", "Ball([0, 0.0], 0.7)", "embedding.Ball([0,0], radius=.7)"])
+def test_embed_takes_a_region_by_name_or_in_numbers(plain, region):
+    result = run("embed", "plain.py:R", "--region", region, "--tol", "1e-3", "--ambient-dim", "4")
+    assert result.exit_code == 0 and "of Ball([0., 0.], 0.7)" in result.stdout and "R^4" in result.stdout
+
+
+def test_embed_saves_a_miss_and_a_failure_too_and_ends_with_status_1(plain):
+    box = ["--lower=-1,-1", "--upper", "1,1"]
+    missed = run("embed", "SoftplusSum([[1,0],[0,1],[1,1]], [0,0,0])", *box, "--tol", "1e-17",
+                 "--method", "spectral", "--save", "missed.npz")  # fmt: skip
+    assert missed.exit_code == 1 and "NOT within tol" in missed.stdout
+    assert rf.load_embedding("missed").certificate.defect < 1e-4
+    failed = run("embed", "plain.py:kink", *box, "--save", "failed")
+    assert failed.exit_code == 1 and "It is in failed.npz" in failed.stdout and "failed: " in failed.stderr
+    assert rf.load_embedding("failed").certificate.defect > 1e-4
+
+
+def test_embed_keeps_the_best_so_far_if_it_is_interrupted(plain, monkeypatch):
+    original, calls = TensorEquations.normal_matrix, []
+
+    def counting(equations, frames):
+        calls.append(frames)
+        if len(calls) == 15:
+            raise KeyboardInterrupt
+        return original(equations, frames)
+
+    monkeypatch.setattr(TensorEquations, "normal_matrix", counting)
+    result = run("embed", "plain.py:R", "--lower=-1,-1", "--upper", "1,1", "--save", "F")
+    assert result.exit_code == 130 and result.stderr.rstrip().endswith("interrupted")
+    assert "It is in F.npz" in result.stdout and repr(rf.load_embedding("F")) in result.stdout
+    calls[:] = [None] * 14
+    nothing = run("embed", "plain.py:R", "--lower=-1,-1", "--upper", "1,1", "--save", "nothing")
+    assert nothing.exit_code == 130 and nothing.stdout == "" and not (plain / "nothing.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--region", "Sphere(2)"], "There is no 'Sphere' in riemflow.embedding"),
+        (["--region", "plain.py:R"], "must be a Box or a Ball"),
+        (["--region", "plain.py:K", "--lower", "0,0", "--upper", "1,1"], "either --region or a box"),
+        (["--region", "Ball([0, 0], -1)"], "must lie strictly between"),
+        (["--region", "plain.py:K", "--save", "nowhere/F"], "No such file"),
+        (["--region", "plain.py:K", "--method", "guess"], "method is 'guess'"),
+        (["--region", "plain.py:K", "--ambient-dim", "1"], "less than d = 2"),
+    ],
+)
+def test_bad_options_of_embed_are_one_line_and_status_2(plain, arguments, message):
+    result = run("embed", "plain.py:R", *arguments)
+    assert result.exit_code == 2 and message in result.stderr and result.stdout == ""
+    assert not list(plain.glob("*.npz"))
 
 
 def test_a_flow_too_short_to_resolve_passes_and_says_so(own):

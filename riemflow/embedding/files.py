@@ -59,7 +59,7 @@ def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
         header["certificate"] = _plain(F.certificate)
         arrays["coefficients"] = F.coefficients
         arrays |= {f"axis_{i}": axis.series for i, axis in enumerate(axes) if not axis.affine}
-    path = _with_suffix(path)
+    path = with_suffix(path)
     text = json.dumps(header, ensure_ascii=False).encode()
     _write(path, {"header": np.frombuffer(text, np.uint8), **arrays}, F)
     return path
@@ -99,7 +99,7 @@ def load_embedding(path: Any, R: LegendreFunction | None = None) -> IsometricEmb
     """
     if R is not None:
         require_kind("R", R, LegendreFunction)
-    path = Path(path) if Path(path).is_file() else _with_suffix(path)
+    path = Path(path) if Path(path).is_file() else with_suffix(path)
     arrays = read_archive(path)
     with _damage(path):
         header = _header(arrays)
@@ -155,7 +155,8 @@ def region_arrays(region: Region) -> dict[str, np.ndarray]:
     return region._arrays()
 
 
-def _with_suffix(path: Any) -> Path:
+def with_suffix(path: Any) -> Path:
+    """Return the path that an embedding is saved to: with .npz appended, unless it ends so."""
     path = Path(path)
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
