@@ -1,4 +1,4 @@
-"""`embed`: from a Legendre function to an isometric embedding, and on to its parametrization."""
+"""`embed`: from a Legendre function or another metric to an isometric embedding and its parametrization."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from riemflow.embedding.closed_form import closed_form
 from riemflow.embedding.coordinates import KINDS
 from riemflow.embedding.files import region_arrays
-from riemflow.embedding.region import check_region
+from riemflow.embedding.metric import as_metric
+from riemflow.embedding.region import check_region, require_region
 from riemflow.embedding.spectral import MAX_DIM, spectral
 from riemflow.errors import DomainError, NoClosedFormError
 from riemflow.legendre.function import LegendreFunction
@@ -15,14 +16,16 @@ from riemflow.validation import as_count, as_number, require_kind
 
 if TYPE_CHECKING:
     from riemflow.embedding.embedding import IsometricEmbedding
+    from riemflow.embedding.metric import Metric
     from riemflow.embedding.parametrization import EmbeddedParametrization
+    from riemflow.embedding.region import Region
 
 METHODS = ("auto", "closed-form", "spectral")
 COORDINATES = ("auto", *KINDS)
 
 
 def embed(
-    R: LegendreFunction,
+    R: Any,
     region: Any = None,
     *,
     ambient_dim: int | None = None,
@@ -33,13 +36,20 @@ def embed(
     progress: bool = False,
     save: Any = None,
 ) -> IsometricEmbedding:
-    """Return F with ∂F(w)ᵀ ∂F(w) = ∇²R(w) (Thm 5.1; Nash's theorem says that one exists).
+    """Return F with ∂F(w)ᵀ ∂F(w) = g(w), g = ∇²R (Thm 5.1) or any Riemannian metric (Nash's theorem).
+
+    Gradient flow through ``G = F.parametrization()`` is then the Riemannian gradient flow of g,
+    ``w' = -g(w)^{-1}∇L(w)``. It is a mirror flow, and G commuting on M = F(region), exactly where g is a
+    Hessian metric: `bracket_defect` tells.
 
     Parameters
     ----------
-    R : LegendreFunction
+    R : LegendreFunction, geomstats space, or callable
+        A LegendreFunction stands for g = ∇²R, as does its `HessianManifold`. A geomstats space of vectors,
+        such as `InducedManifold` or a Fisher metric, has ``g = space.metric.metric_matrix``. A callable is
+        g itself, shape=[..., d] -> shape=[..., d, d].
     region : Box or Ball, optional
-        A compact region inside dom R. Needed by the spectral solver and by hyperbolic closed forms.
+        A compact region inside the domain of g. Needed by the spectral solver and by hyperbolic closed forms.
     ambient_dim : int, optional
         D ≥ d. By default what the closed form has, or d(d+3)/2 (1 for d = 1) for the spectral solver. A
         number given makes "auto" use a closed form only if it has exactly this D.
@@ -62,8 +72,11 @@ def embed(
     Raises
     ------
     DomainError
-        If the region leaves dom R, ∇²R is not positive definite on it, ambient_dim < d, d > 5 for
-        the spectral solver, the spectral solver has no region, or an option is unknown.
+        If R is none of the three, the region leaves its domain, g is not finite, symmetric and positive
+        definite on it, ambient_dim < d, d > 5 for the spectral solver, the spectral solver has no region,
+        or an option is unknown.
+    ShapeError
+        If g does not map [..., d] to [..., d, d], or the region has another dimension.
     NoClosedFormError
         If a closed form is needed and some part of R has none; names the part.
     ConvergenceError
@@ -74,44 +87,48 @@ def embed(
     OSError
         If F cannot be saved; `.partial` is F.
     """
-    require_kind("R", R, LegendreFunction)
     for name, value, allowed in (("method", method, METHODS), ("coordinates", coordinates, COORDINATES)):
         if value not in allowed:
             raise DomainError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}.")
     tol = as_number("tol", tol, above=0.0)
     seed = as_count("seed", seed, least=0)
-    if ambient_dim is not None and as_count("ambient_dim", ambient_dim) < R.dim:
-        raise DomainError(f"ambient_dim = {ambient_dim} is less than d = {R.dim}: no such embedding exists.")
     if region is not None:
-        check_region(region, R)
+        require_region(region)
+    metric = as_metric(R, region)
+    if ambient_dim is not None and as_count("ambient_dim", ambient_dim) < metric.dim:
+        raise DomainError(
+            f"ambient_dim = {ambient_dim} is less than d = {metric.dim}: no such embedding exists."
+        )
+    if region is not None:
+        check_region(region, metric)
         if save is not None:
             region_arrays(region)  # raises now if the region cannot be saved
-    F = _embed(R, region, ambient_dim, tol, method, coordinates, seed, progress, save)
+    F = _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save)
     if save is not None:
         F.save(save)
     return F
 
 
-def _embed(R, region, ambient_dim, tol, method, coordinates, seed, progress, save) -> IsometricEmbedding:
+def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save) -> IsometricEmbedding:
     if method != "spectral":
         try:
-            F = closed_form(R, region)
+            F = _closed_form(metric, region)
             if ambient_dim in (None, F.ambient_dim):
                 return F
             if method == "closed-form":
                 raise NoClosedFormError(
-                    f"The closed form for {R.name} has ambient_dim = {F.ambient_dim}, not {ambient_dim}: "
-                    'leave ambient_dim out, or use method="spectral".'
+                    f"The closed form for {metric.name} has ambient_dim = {F.ambient_dim}, not {ambient_dim}:"
+                    ' leave ambient_dim out, or use method="spectral".'
                 )
         except NoClosedFormError:
-            if method == "closed-form" or region is None or R.dim > MAX_DIM:
+            if method == "closed-form" or region is None or metric.dim > MAX_DIM:
                 raise
     if region is None:
         raise DomainError(
-            f"The spectral solver needs a region to embed {R.name} on: pass region=, a Box or Ball."
+            f"The spectral solver needs a region to embed {metric.name} on: pass region=, a Box or Ball."
         )
     return spectral(
-        R,
+        metric,
         region,
         ambient_dim=ambient_dim,
         tol=tol,
@@ -120,6 +137,15 @@ def _embed(R, region, ambient_dim, tol, method, coordinates, seed, progress, sav
         progress=progress,
         save=save,
     )
+
+
+def _closed_form(metric: Metric, region: Region | None) -> IsometricEmbedding:
+    if metric.legendre is None:
+        raise NoClosedFormError(
+            f"Closed forms are known for Legendre functions only, not for the metric {metric.name}: pass "
+            "region= for the spectral solver (d ≤ 5)."
+        )
+    return closed_form(metric.legendre, region)
 
 
 def parametrization_from_legendre(
@@ -135,4 +161,5 @@ def parametrization_from_legendre(
     DomainError, NoClosedFormError, ConvergenceError
         As `embed`.
     """
+    require_kind("R", R, LegendreFunction)
     return embed(R, region, **embed_options).parametrization()

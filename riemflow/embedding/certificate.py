@@ -1,4 +1,4 @@
-"""How far ∂Fᵀ∂F can be from ∇²R on all of a region, not only at sampled points."""
+"""How far ∂Fᵀ∂F can be from the metric g on all of a region, not only at sampled points."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class SupBound:
         if self.polynomial is None:
             return f"at most {self.value:.1e} at {self.n_points} points, not bounded between them"
         return (
-            f"at most {self.value:.1e} on the region (polynomial part {self.polynomial:.1e} proved, ∇²R's "
-            f"tail {self.tail:.0e} estimated)"
+            f"at most {self.value:.1e} on the region (polynomial part {self.polynomial:.1e} proved, the "
+            f"metric's tail {self.tail:.0e} estimated)"
         )
 
 
@@ -84,7 +84,7 @@ def sup_bound(F: SpectralEmbedding) -> SupBound:
 def _sampled(F: SpectralEmbedding, least: float) -> SupBound:
     points = check_points(F.region, SAMPLE, seed=20)
     largest = [
-        relative_defect(F._jacobian(part), F.R._hessian(part)).max()
+        relative_defect(F._jacobian(part), F.metric._matrix(part)).max()
         for part in np.array_split(points, SAMPLE // 2000)
     ]
     return SupBound(float(max(least, *largest)), None, None, len(points))
@@ -94,11 +94,11 @@ def _whitener(F: SpectralEmbedding, defect: float) -> tuple[np.ndarray, float]:
     """Return the Chebyshev coefficients of W, shape=[k+1, …, k+1, d, d], and the estimate of e."""
     d = F.dim
     points = check_points(F.region, 2000, seed=21)
-    root, u = symmetric_power(F.basis.metric(F.R, points), 0.5), F.basis.coordinates(points)[0]
+    root, u = symmetric_power(F.basis.metric(F.metric, points), 0.5), F.basis.coordinates(points)[0]
     best: tuple[np.ndarray, float] | None = None
     for k in WHITENER_DEGREES[d]:
         grid = F.basis.points(chebyshev_grid(d, k + 1))
-        half = symmetric_power(F.basis.metric(F.R, grid), -0.5)
+        half = symmetric_power(F.basis.metric(F.metric, grid), -0.5)
         c = dctn(half.reshape(*(k + 1,) * d, d, d), axes=range(d)) / (k + 1) ** d
         for axis in range(d):
             np.moveaxis(c, axis, 0)[0] *= 0.5

@@ -23,6 +23,7 @@ from riemflow.embedding.maps import (
     SphereMap,
     StackMap,
 )
+from riemflow.embedding.metric import as_metric
 from riemflow.embedding.region import MOST_CORNERS, Box, Region
 from riemflow.errors import NoClosedFormError
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
@@ -43,7 +44,8 @@ class ClosedFormEmbedding(IsometricEmbedding):
 
     def __init__(self, R: LegendreFunction, map_: Map, region: Region | None):
         self.map, self._made_for = map_, R
-        self._define(R, map_.ambient_dim, region=region, method="closed-form", certificate=ClosedForm(R.name))
+        metric, certificate = as_metric(R), ClosedForm(R.name)
+        self._define(metric, map_.ambient_dim, region=region, method="closed-form", certificate=certificate)
 
     def _fun(self, w):
         return self.map.fun(w)
@@ -63,7 +65,7 @@ class ClosedFormEmbedding(IsometricEmbedding):
 
     def _where(self):
         # A formula that holds everywhere is not confined to the region that was asked for.
-        return super()._where() if self.map.is_local else f"dom {self.R.name}"
+        return super()._where() if self.map.is_local else self.metric.place
 
     def _start(self, x):
         with np.errstate(all="ignore"):

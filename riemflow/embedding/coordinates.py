@@ -10,8 +10,8 @@ from numpy.polynomial import chebyshev
 from scipy.fft import dct, dctn
 
 if TYPE_CHECKING:
+    from riemflow.embedding.metric import Metric
     from riemflow.embedding.region import Region
-    from riemflow.legendre.function import LegendreFunction
 
 Function = Callable[[np.ndarray], np.ndarray]
 KINDS = ("raw", "log-slack", "arc-length", "dual")
@@ -123,25 +123,26 @@ def _interpolate(density: Function, strict: bool) -> tuple[np.ndarray, float]:
     raise ValueError("The density of this coordinate is not positive or not resolved.")
 
 
-def choose_axes(R: LegendreFunction, region: Region, kind: str) -> tuple[str, list[Axis], float]:
+def choose_axes(metric: Metric, region: Region, kind: str) -> tuple[str, list[Axis], float]:
     """Return (kind, axes, tail) for the coordinates asked for, or for those with the least tail if "auto".
 
     "raw" is w itself. The others are read off the axes through the region's centre: "log-slack" is the
-    logarithm of the distance to the boundary of dom R; "arc-length" is ∫√g_ii dw_i, which is logarithmic
-    near a barrier's boundary; "dual" is ∫ g_ii dw_i = ∂_iR. One that does not exist is replaced by the raw.
+    logarithm of the distance to the boundary of the metric's domain; "arc-length" is ∫√g_ii dw_i, which is
+    logarithmic near a barrier's boundary; "dual" is ∫ g_ii dw_i, which is ∂_iR if g = ∇²R. One that does not
+    exist is replaced by the raw.
     """
     tails = {}
     for name in KINDS if kind == "auto" else (kind,):
-        axes = _axes(R, region, name)
+        axes = _axes(metric, region, name)
         if name != "raw" and kind == "auto" and all(axis.affine for axis in axes):
             continue
-        tail = metric_tail(R, region, axes)
+        tail = metric_tail(metric, region, axes)
         tails[name] = (tail if name == "raw" else tail / GAIN, tail, axes)
     best = min(tails, key=lambda name: tails[name][0])
     return best, tails[best][2], tails[best][1]
 
 
-def metric_tail(R: LegendreFunction, region: Region, axes: list[Axis]) -> float:
+def metric_tail(metric: Metric, region: Region, axes: list[Axis]) -> float:
     """Return the metric's size at total degrees above half of those seen, relative to all of it.
 
     In a ball, of its inscribed box.
@@ -158,7 +159,7 @@ def metric_tail(R: LegendreFunction, region: Region, axes: list[Axis]) -> float:
         slopes.append(axis.to_unit(w)[1])
     w = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, d)
     slope = np.stack(np.meshgrid(*slopes, indexing="ij"), axis=-1).reshape(-1, d)
-    g = R._hessian(w) / (slope[:, :, None] * slope[:, None, :])
+    g = metric._matrix(w) / (slope[:, :, None] * slope[:, None, :])
     unit = 1 / np.sqrt(np.diagonal(g, axis1=-2, axis2=-1).mean(axis=0))
     g = (g * np.outer(unit, unit)).reshape(*(m,) * d, d, d)
     c = dctn(g, axes=range(d)) / m**d
@@ -168,11 +169,11 @@ def metric_tail(R: LegendreFunction, region: Region, axes: list[Axis]) -> float:
     return float(size[(total > m // 2) & (total < m)].max() / size.max())
 
 
-def _axes(R: LegendreFunction, region: Region, kind: str) -> list[Axis]:
+def _axes(metric: Metric, region: Region, kind: str) -> list[Axis]:
     low, high = region.bounding_box()
     found = []
-    for i in range(R.dim):
-        density = _density(R, region, kind, i, low[i], high[i])
+    for i in range(metric.dim):
+        density = _density(metric, region, kind, i, low[i], high[i])
         try:
             found.append(Axis(low[i], high[i], density))
         except ValueError:
@@ -180,26 +181,26 @@ def _axes(R: LegendreFunction, region: Region, kind: str) -> list[Axis]:
     return found
 
 
-def _density(R, region, kind, i, low, high):
+def _density(metric, region, kind, i, low, high):
     def line(t):
-        return region.center + (t - region.center[i])[..., None] * np.eye(R.dim)[i]
+        return region.center + (t - region.center[i])[..., None] * np.eye(metric.dim)[i]
 
     if kind == "arc-length":
-        return lambda t: np.sqrt(R._hessian(line(t))[..., i, i])
+        return lambda t: np.sqrt(metric._matrix(line(t))[..., i, i])
     if kind == "dual":
-        return lambda t: R._hessian(line(t))[..., i, i]
+        return lambda t: metric._matrix(line(t))[..., i, i]
     if kind == "log-slack":
-        ends = [_boundary(R, line, low, -(high - low)), _boundary(R, line, high, high - low)]
+        ends = [_boundary(metric, line, low, low - high), _boundary(metric, line, high, high - low)]
         if any(end is not None for end in ends):
             return lambda t: sum(1 / np.abs(t - end) for end in ends if end is not None)
     return None
 
 
-def _boundary(R, line, start, size):
-    """Return where the line leaves dom R within eight region widths, by bisection, or None."""
+def _boundary(metric, line, start, size):
+    """Return where the line leaves the metric's domain within eight region widths, by bisection, or None."""
     inside, outside = start, None
     for reach in (0.5, 1.0, 2.0, 4.0, 8.0):
-        if not R._belongs(line(np.array([start + reach * size])))[0]:
+        if not metric._belongs(line(np.array([start + reach * size])))[0]:
             outside = start + reach * size
             break
         inside = start + reach * size
@@ -207,7 +208,7 @@ def _boundary(R, line, start, size):
         return None
     for _ in range(60):
         middle = 0.5 * (inside + outside)
-        if R._belongs(line(np.array([middle])))[0]:
+        if metric._belongs(line(np.array([middle])))[0]:
             inside = middle
         else:
             outside = middle

@@ -1,4 +1,4 @@
-"""Isometric embeddings F of the Hessian metric ∇²R in a Euclidean space."""
+"""Isometric embeddings F of a Riemannian metric, ∇²R or another, in a Euclidean space."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from riemflow.embedding.certificate import SupBound
     from riemflow.embedding.identity import Identity, OtherMetric
+    from riemflow.embedding.metric import Metric
     from riemflow.embedding.parametrization import EmbeddedParametrization
     from riemflow.embedding.region import Region
     from riemflow.legendre.function import LegendreFunction
@@ -68,7 +69,7 @@ class SampledDefect:
     tol : float
         What was asked for.
     degree : int
-        Total degree of F's polynomials; for d = 1, of √R''s.
+        Total degree of F's polynomials; for d = 1, of √g's.
     seconds : float
     coordinates : str
         In which F is a polynomial.
@@ -118,18 +119,19 @@ class SampledDefect:
 
 
 class IsometricEmbedding:
-    """An embedding F with ∂F(w)ᵀ ∂F(w) = ∇²R(w), as Thm 5.1 needs it (Nash's theorem gives one).
+    """An embedding F with ∂F(w)ᵀ ∂F(w) = g(w), g = ∇²R in Thm 5.1 (Nash's theorem gives one).
 
     Attributes
     ----------
-    R : LegendreFunction or None
-        None if F was loaded from a file that does not hold R, and without it.
+    metric : Metric or None
+        g, a callable [..., d] -> [..., d, d] where it is defined; None if F was loaded from a file that does
+        not tell it, and without it.
     name : str
-        R's.
+        The metric's, or that of R.
     dim, ambient_dim : int
         d and D.
     region : Box, Ball or None
-        The region asked for; None if F was built on the whole domain of R.
+        The region asked for; None if F was built on the whole domain of g.
     domain : Domain
         Where F may be evaluated.
     method : str
@@ -138,18 +140,26 @@ class IsometricEmbedding:
         What the isometry rests on; `OtherMetric` if F was loaded for an R that it was not made for.
     """
 
-    R: LegendreFunction | None
+    metric: Metric
     region: Region | None
     certificate: ClosedForm | SampledDefect | OtherMetric
     _identity: Identity | None = None  # of a loaded F
 
     def _define(
-        self, R, ambient_dim: int, *, region, method: str, certificate: Any, name: str | None = None
+        self,
+        metric: Metric | None,
+        ambient_dim: int,
+        *,
+        region: Any,
+        method: str,
+        certificate: Any,
+        name: str | None = None,
     ) -> None:
-        self.R, self.region, self.name = R, region, name or R.name
-        self.dim, self.ambient_dim = R.dim if region is None else region.dim, int(ambient_dim)
+        known: Any = metric
+        self.metric, self.region, self.name = metric, region, name or known.name
+        self.dim, self.ambient_dim = known.dim if region is None else region.dim, int(ambient_dim)
         self.method, self.certificate = method, certificate
-        interior = R.domain.interior if region is None else region.center
+        interior = known.interior if region is None else region.center
         self.domain = Domain(self.dim, self._belongs, interior)
 
     @cached_property
@@ -202,7 +212,14 @@ class IsometricEmbedding:
         return w
 
     def _where(self) -> str:
-        return f"dom {self.name}" if self.region is None else f"the embedding's region {self.region!r}"
+        if self.region is not None:
+            return f"the embedding's region {self.region!r}"
+        return f"dom {self.name}" if self.metric is None else self.metric.place
+
+    @property
+    def R(self) -> LegendreFunction | None:
+        """R, if the metric is known as ∇²R."""
+        return None if self.metric is None else self.metric.legendre
 
     # Public methods: checked arguments.
 
@@ -227,7 +244,7 @@ class IsometricEmbedding:
         """argmin_w |F(w) - x|, the w with F(w) = x when x lies on M: shape=[..., D] -> shape=[..., d].
 
         Far from M, a strict local minimum; beyond M's `reach`, if F has a region, a warning says so. A closed
-        form holds, and finds its w, on all of dom R whatever region was asked for; a hyperbolic one on a
+        form holds, and finds its w, on all of dom g whatever region was asked for; a hyperbolic one on a
         neighbourhood of the region; a spectral one on the region. Those w are the ones that F itself takes.
 
         Raises
@@ -261,25 +278,29 @@ class IsometricEmbedding:
                 )
 
     def metric_defect(self, w: Any) -> np.ndarray:
-        """‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ with g = ∇²R(w): shape=[..., d] -> shape=[...].
+        """‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ with g = g(w): shape=[..., d] -> shape=[...].
 
-        The mirror flow's velocity and that of the flow F defines differ by at most δ/(1-δ), relatively.
+        The velocities of g's Riemannian gradient flow (the mirror flow for g = ∇²R) and of the flow that F
+        defines differ by at most δ/(1-δ), relatively.
 
         Raises
         ------
         DomainError
-            Outside the region, or if F was loaded without R.
+            Outside the region, or if F was loaded without its metric.
         """
         w = self._inside(w)
-        if self.R is None:
+        if self.metric is None:
             raise DomainError(
                 f"This embedding was loaded without {self.name}, so that its metric is not known: pass R= to "
                 "load_embedding."
             )
-        return relative_defect(self._jacobian(w), self.R._hessian(w))
+        return relative_defect(self._jacobian(w), self.metric._matrix(w))
 
     def parametrization(self) -> EmbeddedParametrization:
-        """Return G(x) = argmin_w |F(w) - x|², whose gradient flow is R's mirror flow (Thm 5.1)."""
+        """Return G(x) = argmin_w |F(w) - x|², whose gradient flow is g's Riemannian one (Thm 5.1).
+
+        For g = ∇²R that is R's mirror flow.
+        """
         from riemflow.embedding.parametrization import EmbeddedParametrization
 
         return EmbeddedParametrization(self)

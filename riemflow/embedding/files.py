@@ -18,13 +18,14 @@ from riemflow.embedding.closed_form import ClosedFormEmbedding, closed_form
 from riemflow.embedding.coordinates import Axis
 from riemflow.embedding.embedding import Fit, IsometricEmbedding, SampledDefect
 from riemflow.embedding.identity import Identity, OtherMetric, identity_of, other_metric
+from riemflow.embedding.metric import Metric, as_metric
 from riemflow.embedding.region import REGIONS, Region
 from riemflow.embedding.spectral import MAX_DIM, SpectralEmbedding
 from riemflow.embedding.spectral_basis import ChebyshevBasis
 from riemflow.errors import DomainError, FileFormatError, ShapeError
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.recipes import from_recipe, recipe
-from riemflow.validation import require_kind, short
+from riemflow.validation import short
 
 FORMAT, VERSION, SUFFIX = "riemflow embedding", 1, ".npz"
 METHODS = ("closed-form", "spectral")
@@ -49,7 +50,7 @@ def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
         "recipe": recipe(F.R),
         "region": None if F.region is None else type(F.region).__name__,
     }
-    arrays = dict(vars(F._identity if F.R is None else identity_of(F, F.R)))
+    arrays = dict(vars(F._identity if F.metric is None else identity_of(F, F.metric)))
     if F.region is not None:
         arrays |= {f"region_{name}": array for name, array in region_arrays(F.region).items()}
     if isinstance(F, SpectralEmbedding):
@@ -65,7 +66,7 @@ def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
     return path
 
 
-def load_embedding(path: Any, R: LegendreFunction | None = None) -> IsometricEmbedding:
+def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
     """Return the embedding that `F.save(path)` wrote.
 
     A closed form is built again from R; a spectral F is its coefficients. Either must give the F(w) that the
@@ -75,10 +76,10 @@ def load_embedding(path: Any, R: LegendreFunction | None = None) -> IsometricEmb
     ----------
     path : path
         .npz is appended if there is no such file.
-    R : LegendreFunction, optional
-        What F embeds. It may be left out if R is of the catalogue, or made from it by sums, multiples,
-        compositions and products: the file then says how to build it. A spectral F can be loaded without
-        any R; only what needs the metric then fails, such as `F.metric_defect`.
+    R : LegendreFunction, geomstats space, or callable, optional
+        What F embeds, as for `embed`. It may be left out if R is of the catalogue, or made from it by sums,
+        multiples, compositions and products: the file then says how to build it. A spectral F can be loaded
+        without any R; only what needs the metric then fails, such as `F.metric_defect`.
 
     Warns
     -----
@@ -97,25 +98,25 @@ def load_embedding(path: Any, R: LegendreFunction | None = None) -> IsometricEmb
     OSError
         If the file cannot be read.
     """
-    if R is not None:
-        require_kind("R", R, LegendreFunction)
     path = Path(path) if Path(path).is_file() else with_suffix(path)
     arrays = read_archive(path)
     with _damage(path):
         header = _header(arrays)
         identity = _stored_identity(header, arrays)
         region = _region(header, arrays)
-        own = None if header["recipe"] is None else from_recipe(header["recipe"], header["dim"])
+        recipe_of = header["recipe"]
+        own = None if recipe_of is None else as_metric(from_recipe(recipe_of, header["dim"]))
         if own is not None and identity.differs(own):
             raise FileFormatError("damaged: the R it describes does not have the metric stored with it.")
-    if R is not None:
-        _require_defined(R, identity, f"{path} holds an embedding for {header['name']}")
+    given = None if R is None else as_metric(R, region)
+    if given is not None:
+        _require_defined(given, identity, f"{path} holds an embedding for {header['name']}")
     if header["method"] == "spectral":
         with _damage(path):
-            F: Any = _spectral(header, arrays, region, R if own is None else own)
+            F: Any = _spectral(header, arrays, region, given if own is None else own)
     else:
         what = f"{path} holds a closed form for {header['name']}"
-        made_for = _require_same(R, identity, what) if own is None else own
+        made_for = _require_same(given, identity, what) if own is None else own.legendre
         with _damage(path):
             F = closed_form(made_for, region)
     if not identity.is_that_of(F):
@@ -124,18 +125,19 @@ def load_embedding(path: Any, R: LegendreFunction | None = None) -> IsometricEmb
             "not what was stored when it was saved."
         )
     F._identity = identity
-    if R is None:
+    if given is None:
         return F
-    difference = identity.differs(R)
+    difference = identity.differs(given)
     if difference:
         warnings.warn(
-            f"{path} holds an embedding for {header['name']}, whose metric differs from that of {R.name} by "
-            f"{difference:.1e} (relative, at {len(identity.points)} points): it does not embed the R given.",
+            f"{path} holds an embedding for {header['name']}, whose metric differs from that of {given.name} "
+            f"by {difference:.1e} (relative, at {len(identity.points)} points): it does not embed the R "
+            "given.",
             UserWarning,
             stacklevel=2,
         )
-        F.certificate = other_metric(F, R, identity)
-    F.R, F.name = R, R.name
+        F.certificate = other_metric(F, given, identity)
+    F.metric, F.name = given, given.name
     return F
 
 
@@ -245,35 +247,35 @@ def _region(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Region | N
     return region
 
 
-def _require_defined(R: LegendreFunction, identity: Identity, what: str) -> None:
+def _require_defined(metric: Metric, identity: Identity, what: str) -> None:
     d = identity.points.shape[1]
-    if R.dim != d:
-        raise ShapeError(f"R has dimension {R.dim}, but {what} on R^{d}.")
-    inside = np.asarray(R._belongs(identity.points))
+    if metric.dim != d:
+        raise ShapeError(f"R has dimension {metric.dim}, but {what} on R^{d}.")
+    inside = np.asarray(metric._belongs(identity.points))
     if not inside.all():
         raise DomainError(
             f"{what} that is defined at w = {short(identity.points[~inside][0])}, which is outside "
-            f"dom {R.name}: pass the R that it was made for."
+            f"{metric.place}: pass the R that it was made for."
         )
 
 
-def _require_same(R: LegendreFunction | None, identity: Identity, what: str) -> LegendreFunction:
+def _require_same(metric: Metric | None, identity: Identity, what: str) -> LegendreFunction:
     """Return the R given, which must be the file's own, since F is built again from it."""
-    if R is None:
+    if metric is None or metric.legendre is None:
         raise DomainError(
             f"{what}, which is neither of the catalogue nor made from it: pass R=, from which it is built "
             "again."
         )
-    difference = identity.differs(R)
+    difference = identity.differs(metric)
     if difference:
         raise DomainError(
             f"{what}, which can only be built again from its R, but the metric of the R given differs by "
             f"{difference:.1e}: pass the R that it was made for."
         )
-    return R
+    return metric.legendre
 
 
-def _spectral(header, arrays, region: Region | None, R: LegendreFunction | None) -> SpectralEmbedding:
+def _spectral(header, arrays, region: Region | None, metric: Metric | None) -> SpectralEmbedding:
     d, degree, N = header["dim"], header["degree"], len(arrays["coefficients"])
     # Checked before the basis is made, whose size this is.
     if region is None or d > MAX_DIM or type(degree) is not int or degree < 1 or N != comb(d + degree, d) - 1:
@@ -288,7 +290,7 @@ def _spectral(header, arrays, region: Region | None, R: LegendreFunction | None)
     if len(axes) != d or not isinstance(header["coordinates"], str):
         raise FileFormatError(f"damaged: it has {len(axes)} axes in R^{d}.")
     F = SpectralEmbedding(
-        R, region, ChebyshevBasis(axes, degree), coefficients, header["coordinates"], name=header["name"]
+        metric, region, ChebyshevBasis(axes, degree), coefficients, header["coordinates"], name=header["name"]
     )
     F.certificate = _certificate(header["certificate"], d)
     return F

@@ -1,4 +1,4 @@
-"""Whether an R, and an F, are those of a file: compared at a few points stored in it."""
+"""Whether a metric, and an F, are those of a file: compared at a few points stored in it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from riemflow.autodiff import points_near
 from riemflow.embedding.embedding import IsometricEmbedding, relative_defect
+from riemflow.embedding.metric import Metric
 from riemflow.embedding.spectral_points import check_points
-from riemflow.legendre.function import LegendreFunction
 from riemflow.validation import short
 
 N_POINTS = 16
@@ -22,12 +22,12 @@ SAME_VALUES, SAME_METRIC = 1e-10, 1e-12
 
 @dataclass(frozen=True)
 class OtherMetric:
-    """The certificate of an F that was made for another metric than that of the R it was loaded with.
+    """The certificate of an F that was made for another metric than the one it was loaded with.
 
     Attributes
     ----------
     defect : float
-        The largest ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ found, g the metric of the R given.
+        The largest ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ found, g the metric given.
     n_points : int
     worst_point : array, shape=[d]
     difference : float
@@ -53,16 +53,16 @@ class OtherMetric:
 
 @dataclass(frozen=True)
 class Identity:
-    """A few points w, with ∇²R and F there: shapes=[n, d], [n, d, d], [n, D]."""
+    """A few points w, with g and F there: shapes=[n, d], [n, d, d], [n, D]."""
 
     points: np.ndarray
     metric: np.ndarray
     values: np.ndarray
 
-    def differs(self, R: LegendreFunction) -> float:
-        """Return the largest ‖g^{-1/2} (h - g) g^{-1/2}‖₂, g = ∇²R and h stored; 0 if it may be rounding."""
+    def differs(self, metric: Metric) -> float:
+        """Return the largest ‖g^{-1/2} (h - g) g^{-1/2}‖₂, h stored; 0 if it may be rounding."""
         rooted = np.swapaxes(np.linalg.cholesky(self.metric), -1, -2)
-        difference = float(relative_defect(rooted, R._hessian(self.points)).max())
+        difference = float(relative_defect(rooted, metric._matrix(self.points)).max())
         rounding = 100 * np.finfo(float).eps * float(np.linalg.cond(self.metric).max())
         return difference if difference > max(SAME_METRIC, rounding) else 0.0
 
@@ -75,22 +75,22 @@ class Identity:
         return bool(gap <= SAME_VALUES * np.abs(self.values).max())
 
 
-def identity_of(F: IsometricEmbedding, R: LegendreFunction) -> Identity:
-    """Return F and R's metric at points of F's region, or around an interior point if F is global."""
+def identity_of(F: IsometricEmbedding, metric: Metric) -> Identity:
+    """Return F and the metric at points of F's region, or around an interior point if F is global."""
     n = int(np.clip(MOST_ENTRIES // F.dim**2, 1, N_POINTS))
     if F.region is None:
-        points = points_near(F.domain.interior, R._belongs, n)
+        points = points_near(F.domain.interior, metric._belongs, n)
     else:
         points = check_points(F.region, N_POINTS, seed=30)[-n:]
-    return Identity(points, R._hessian(points), F._fun(points))
+    return Identity(points, metric._matrix(points), F._fun(points))
 
 
-def other_metric(F: Any, R: LegendreFunction, identity: Identity) -> OtherMetric:
-    """Measure how far F is from embedding R."""
+def other_metric(F: Any, metric: Metric, identity: Identity) -> OtherMetric:
+    """Measure how far F is from embedding the metric given."""
     points = identity.points
     if F.region is not None:
         points = np.concatenate([points, check_points(F.region, N_OTHER, seed=31)])
-        points = points[np.asarray(R._belongs(points) & F._belongs(points))]
-    defects = relative_defect(F._jacobian(points), R._hessian(points))
+        points = points[np.asarray(metric._belongs(points) & F._belongs(points))]
+    defects = relative_defect(F._jacobian(points), metric._matrix(points))
     k = int(np.argmax(defects))
-    return OtherMetric(float(defects[k]), len(points), points[k].copy(), identity.differs(R), F.name)
+    return OtherMetric(float(defects[k]), len(points), points[k].copy(), identity.differs(metric), F.name)

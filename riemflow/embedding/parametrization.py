@@ -21,8 +21,9 @@ class EmbeddedParametrization(Parametrization):
     """G(x) = argmin_w |F(w) - x|² near M = F(K), the inverse of F on M (proof of Thm 5.1).
 
     With r = x - F(w) at w = G(x), ``∂G(x) = (JᵀJ - Σ_a r_a ∂²F_a)^{-1} Jᵀ``. On M this is the
-    pseudo-inverse of J = ∂F, so ∂G∂Gᵀ = (∂Fᵀ∂F)^{-1} = ∇²R^{-1}, the gradients ∇G_i are tangent to M and M
-    is invariant under gradient flow.
+    pseudo-inverse of J = ∂F, so ∂G∂Gᵀ = (∂Fᵀ∂F)^{-1} = g^{-1}, the gradients ∇G_i are tangent to M and M
+    is invariant under gradient flow, whose w follows the Riemannian gradient flow of
+    g: the mirror flow if g = ∇²R.
 
     Attributes
     ----------

@@ -15,9 +15,9 @@ from riemflow.embedding.embedding import Fit, SampledDefect, relative_defect
 from riemflow.embedding.spectral_points import check_points
 
 if TYPE_CHECKING:
+    from riemflow.embedding.metric import Metric
     from riemflow.embedding.region import Region
     from riemflow.embedding.spectral import SpectralEmbedding
-    from riemflow.legendre.function import LegendreFunction
 
 N_CHECK = 4000
 
@@ -33,10 +33,8 @@ class Record:
         The one with the least defect; its certificate holds all fits until then.
     """
 
-    def __init__(
-        self, R: LegendreFunction, region: Region, *, tol: float, seed: int, progress: bool, save: Any
-    ):
-        self.R, self.tol, self.save = R, tol, save
+    def __init__(self, metric: Metric, region: Region, *, tol: float, seed: int, progress: bool, save: Any):
+        self.metric, self.tol, self.save = metric, tol, save
         self.points = check_points(region, N_CHECK, seed)
         self.started = time.perf_counter()
         self.best: SpectralEmbedding | None = None
@@ -51,8 +49,8 @@ class Record:
         self._bar.close()
 
     @cached_property
-    def metric(self) -> np.ndarray:
-        return self.R._hessian(self.points)
+    def target(self) -> np.ndarray:
+        return self.metric._matrix(self.points)
 
     def watch(self, degree: int, residual: float, iterate: Callable[[], SpectralEmbedding]) -> None:
         """Keep the iterate that a fit has just reached, in case it is interrupted, and show its residual."""
@@ -64,7 +62,7 @@ class Record:
 
         `residual` is that of the fit, None if F is no fit's result; `start` counts the ladders.
         """
-        defects = relative_defect(F._jacobian(self.points), self.metric)
+        defects = relative_defect(F._jacobian(self.points), self.target)
         defects = np.where(np.isfinite(defects), defects, np.inf)
         k = int(np.argmax(defects))
         seconds = time.perf_counter() - self.started

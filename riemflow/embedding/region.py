@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.validation import as_count, as_float, as_number, as_points, short
+
+if TYPE_CHECKING:
+    from riemflow.embedding.metric import Metric
 
 # A point this close to the edge, relative to the region's size, counts as inside: rounding put it there.
 EDGE = 1e-12
@@ -163,28 +166,34 @@ def _directions(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
-def check_region(region: Any, R: Any) -> None:
-    """Raise unless `region` is a region of R's dimension inside dom R on which ∇²R > 0, at 2,000 points.
+def require_region(region: Any) -> None:
+    """Raise a `DomainError` unless `region` is a region."""
+    if not isinstance(region, Region):
+        raise DomainError(f"region is {region!r}, but must be a Box or a Ball.")
 
-    Membership in the convex set dom R is settled by the corners for boxes of up to 12 dimensions and
-    sampled for balls. Positivity is sampled.
+
+def check_region(region: Region, metric: Metric) -> None:
+    """Raise unless `region` has the metric's dimension and lies inside its domain, where g > 0.
+
+    Both are sampled at 2,000 points. In the convex dom R, a box of up to 12 dimensions is settled by its
+    corners.
 
     Raises
     ------
     DomainError
-        If it is no region, leaves dom R, or ∇²R is not positive definite there; names a point.
+        If it leaves the domain, or g is not finite, symmetric and positive definite there; names
+        a point.
     ShapeError
         If the dimensions differ.
     """
-    if not isinstance(region, Region):
-        raise DomainError(f"region is {region!r}, but must be a Box or a Ball.")
-    if region.dim != R.dim:
-        raise ShapeError(f"region has dimension {region.dim}, but {R.name} has dimension {R.dim}.")
+    if region.dim != metric.dim:
+        raise ShapeError(f"region has dimension {region.dim}, but {metric.name} has dimension {metric.dim}.")
     rng = np.random.default_rng(0)
     points = np.concatenate([region.center[None], region._boundary(1000, rng), region._sample(1000, rng)])
-    inside = np.asarray(R._belongs(points))
+    inside = np.asarray(metric._belongs(points))
     if not inside.all():
         raise DomainError(
-            f"{region!r} is not inside dom {R.name}: it contains w = {short(points[~inside][0])}. Shrink it."
+            f"{region!r} is not inside {metric.place}: it contains w = {short(points[~inside][0])}. "
+            "Shrink it."
         )
-    R._check_convex(points)
+    metric.check(points)

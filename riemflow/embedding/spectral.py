@@ -1,4 +1,4 @@
-"""Embeddings found numerically: polynomials F with ∂Fᵀ∂F = ∇²R on a region, to a measured accuracy."""
+"""Embeddings found numerically: polynomials F with ∂Fᵀ∂F = g on a region, to a measured accuracy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from riemflow.errors import ConvergenceError, DomainError
 from riemflow.validation import short
 
 if TYPE_CHECKING:
+    from riemflow.embedding.metric import Metric
     from riemflow.embedding.region import Region
-    from riemflow.legendre.function import LegendreFunction
 
 MAX_DIM = 5
 # Total degrees tried in turn; the last of each needs minutes.
@@ -62,7 +62,7 @@ class SpectralEmbedding(IsometricEmbedding):
 
     def __init__(
         self,
-        R: LegendreFunction | None,
+        metric: Metric | None,
         region: Region,
         basis: ChebyshevBasis,
         coefficients: np.ndarray,
@@ -73,11 +73,13 @@ class SpectralEmbedding(IsometricEmbedding):
         self.basis, self.coefficients, self.coordinates = basis, coefficients, coordinates
         self._series = ChebyshevSeries(basis, coefficients)
         self._tree: cKDTree | None = None
-        self._define(R, coefficients.shape[1], region=region, method="spectral", certificate=None, name=name)
+        self._define(
+            metric, coefficients.shape[1], region=region, method="spectral", certificate=None, name=name
+        )
 
     @property
     def degree(self) -> int:
-        """Degree of the polynomials: of F in the coordinates u, or for d = 1 of √R''."""
+        """Degree of the polynomials: of F in the coordinates u, or for d = 1 of √g."""
         return self.basis.degree if self.dim > 1 else self.basis.axes[0].degree
 
     @property
@@ -116,7 +118,7 @@ class SpectralEmbedding(IsometricEmbedding):
 
 
 def spectral(
-    R: LegendreFunction,
+    metric: Metric,
     region: Region,
     *,
     ambient_dim: int | None = None,
@@ -126,11 +128,11 @@ def spectral(
     progress: bool = False,
     save: Any = None,
 ) -> SpectralEmbedding:
-    """Solve ∂Fᵀ∂F = ∇²R for polynomials F of growing degree until the defect at a check set is within `tol`.
+    """Solve ∂Fᵀ∂F = g for polynomials F of growing degree until the defect at a check set is within `tol`.
 
-    The equations, whitened by ∇²R^{-1/2}, are exactly quadratic in F's coefficients; each degree starts from
+    The equations, whitened by g^{-1/2}, are exactly quadratic in F's coefficients; each degree starts from
     the last one's solution and is solved by Levenberg–Marquardt. D = d(d+3)/2 by default, where the
-    equations have free solutions (1 for d = 1, where F = ∫√R'').
+    equations have free solutions (1 for d = 1, where F = ∫√g).
 
     Raises
     ------
@@ -141,21 +143,21 @@ def spectral(
     KeyboardInterrupt
         If the user interrupts it; `.partial` is the best embedding so far, or None.
     """
-    d = R.dim
+    d = metric.dim
     if d > MAX_DIM:
         raise DomainError(
-            f"The spectral solver works for d ≤ {MAX_DIM}, but {R.name} has d = {d}: "
-            "use a closed form, split R into blocks, or roll out one flow by rf.cartan_development."
+            f"The spectral solver works for d ≤ {MAX_DIM}, but {metric.name} has d = {d}: "
+            "use a closed form, split it into blocks, or roll out one flow by rf.cartan_development."
         )
     D = ambient_dim if ambient_dim is not None else 1 if d == 1 else d * (d + 3) // 2
     if D < d:
         raise DomainError(f"ambient_dim = {D} is less than d = {d}: no such embedding exists.")
-    with Record(R, region, tol=tol, seed=seed, progress=progress, save=save) as record:
+    with Record(metric, region, tol=tol, seed=seed, progress=progress, save=save) as record:
         try:
             if d == 1:
-                record.offer(_arc_length(R, region, D), None)
+                record.offer(_arc_length(metric, region, D), None)
             else:
-                _search(R, region, D, tol, coordinates, seed, record)
+                _search(metric, region, D, tol, coordinates, seed, record)
             best = record.finished()
             assert best is not None  # every ladder has a step
             return _accepted(best)
@@ -165,14 +167,14 @@ def spectral(
             raise
 
 
-def _search(R, region, D, tol, coordinates, seed, record: Record) -> None:
+def _search(metric, region, D, tol, coordinates, seed, record: Record) -> None:
     """Offer the embeddings of one ladder of degrees, or of several, until one passes."""
-    d = R.dim
-    kind, axes, _ = choose_axes(R, region, coordinates)
+    d = metric.dim
+    kind, axes, _ = choose_axes(metric, region, coordinates)
     # With fewer dimensions than the free one, starts differ by orders in what they reach.
     starts = STARTS if d * (d + 1) // 2 <= D < d * (d + 3) // 2 else 1
     for start in range(starts):
-        candidates = _ladder(R, region, kind, axes, D, tol, seed + 1000 * start, record)
+        candidates = _ladder(metric, region, kind, axes, D, tol, seed + 1000 * start, record)
         if _climb(candidates, record, start):
             break
 
@@ -196,10 +198,10 @@ def _accepted(F: SpectralEmbedding) -> SpectralEmbedding:
     found = F.certificate
     if not found.defect <= max(found.tol, WORST):
         raise ConvergenceError(
-            f"The embedding of {F.R.name} on {F.region!r} in R^{F.ambient_dim} reached a defect of "
+            f"The embedding of {F.metric.name} on {F.region!r} in R^{F.ambient_dim} reached a defect of "
             f"{found.defect:.2g} only, at w = {short(found.worst_point)}; it is not resolved at degree "
             f"{found.degree} (tail {found.tail:.1g}): shrink the region, keep it away from the boundary of "
-            "dom R and from where R is not smooth, or raise ambient_dim.",
+            "its domain and from where it is not smooth, or raise ambient_dim.",
             partial=F,
         )
     if found.defect < 1:
@@ -207,14 +209,16 @@ def _accepted(F: SpectralEmbedding) -> SpectralEmbedding:
     return F
 
 
-def _ladder(R, region, kind, axes, D, tol, seed, record):
+def _ladder(metric, region, kind, axes, D, tol, seed, record):
     """Yield an embedding for each degree, each started from the one before, and its fit's residual."""
     coefficients, damping = np.zeros((0, D)), FIRST_DAMPING
-    for degree in LADDER[R.dim]:
+    for degree in LADDER[metric.dim]:
         basis = ChebyshevBasis(axes, degree)
-        equations, scale = _equations(R, region, basis, D, seed)
+        equations, scale = _equations(metric, region, basis, D, seed)
         if len(coefficients) == 0:
-            start = starting_coefficients(basis, basis.metric(R, basis.points(np.zeros(R.dim))), D, seed)
+            start = starting_coefficients(
+                basis, basis.metric(metric, basis.points(np.zeros(metric.dim))), D, seed
+            )
             policy = FIRST
         else:
             start = np.zeros((basis.size, D))
@@ -224,7 +228,7 @@ def _ladder(R, region, kind, axes, D, tol, seed, record):
         x = start / scale
 
         def embedding(x, basis=basis, scale=scale):
-            return SpectralEmbedding(R, region, basis, x * scale, kind)
+            return SpectralEmbedding(metric, region, basis, x * scale, kind)
 
         def watch(x, residual, degree=degree, embedding=embedding):
             record.watch(degree, residual, lambda: embedding(x))
@@ -246,15 +250,15 @@ def _ladder(R, region, kind, axes, D, tol, seed, record):
                 break
 
 
-def _equations(R, region, basis, D, seed):
+def _equations(metric, region, basis, D, seed):
     """Return the whitened isometry equations at the fitting points, and the coefficients' scale."""
-    d = R.dim
+    d = metric.dim
     scale = RHO ** -basis.indices.sum(axis=1, keepdims=True).astype(float)
     n_least = int(np.ceil(OVERSAMPLING * basis.size * D / (d * (d + 1) / 2)))
     tensor = isinstance(region, Box) and d <= MOST_TENSOR_DIM
     m = grid_size(d, basis.degree, n_least)
     points = basis.points(chebyshev_grid(d, m)) if tensor else scattered_points(region, basis, n_least, seed)
-    whitener = symmetric_power(basis.metric(R, points), -0.5)
+    whitener = symmetric_power(basis.metric(metric, points), -0.5)
     slope = basis.coordinates(points)[1]
     rows = np.moveaxis((whitener / slope[:, None, :]) @ basis.gradients(points), 1, 0)
     rows = np.ascontiguousarray(rows) * scale[:, 0]
@@ -263,15 +267,15 @@ def _equations(R, region, basis, D, seed):
     return IsometryEquations(rows), scale
 
 
-def _arc_length(R, region, D):
-    """Return F = ∫√R'' for d = 1: linear in the coordinate whose derivative is √R''."""
+def _arc_length(metric, region, D):
+    """Return F = ∫√g for d = 1: linear in the coordinate whose derivative is √g."""
     low, high = (float(end[0]) for end in region.bounding_box())
 
     def speed(t):
-        return np.sqrt(R._hessian(np.atleast_1d(t)[:, None])[:, 0, 0])
+        return np.sqrt(metric._matrix(np.atleast_1d(t)[:, None])[:, 0, 0])
 
     axis = Axis(low, high, speed, strict=False)
     coefficients = np.zeros((1, D))
     middle = axis.from_unit(np.zeros(1))
     coefficients[0, 0] = speed(middle)[0] / axis.to_unit(middle)[1][0]
-    return SpectralEmbedding(R, region, ChebyshevBasis([axis], 1), coefficients, "arc-length")
+    return SpectralEmbedding(metric, region, ChebyshevBasis([axis], 1), coefficients, "arc-length")

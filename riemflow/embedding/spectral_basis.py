@@ -11,7 +11,7 @@ import numpy as np
 from riemflow.embedding.coordinates import Axis
 
 if TYPE_CHECKING:
-    from riemflow.legendre.function import LegendreFunction
+    from riemflow.embedding.metric import Metric
 
 
 def multi_indices(dim: int, degree: int) -> np.ndarray:
@@ -50,10 +50,10 @@ class ChebyshevBasis:
         """Return u, du/dw and d²u/dw² of each axis: shape=[..., d] -> shape=[3, ..., d]."""
         return np.stack([np.stack(axis.to_unit(w[..., i])) for i, axis in enumerate(self.axes)], axis=-1)
 
-    def metric(self, R: LegendreFunction, w: np.ndarray) -> np.ndarray:
-        """Return ∇²R in the coordinates u, at w: shape=[..., d] -> shape=[..., d, d]."""
+    def metric(self, g: Metric, w: np.ndarray) -> np.ndarray:
+        """Return g in the coordinates u, at w: shape=[..., d] -> shape=[..., d, d]."""
         slope = self.coordinates(w)[1]
-        return R._hessian(w) / (slope[..., :, None] * slope[..., None, :])
+        return g._matrix(w) / (slope[..., :, None] * slope[..., None, :])
 
     def points(self, u: np.ndarray) -> np.ndarray:
         """Return w at u ∈ [-1, 1]^d: shape=[..., d] -> shape=[..., d]."""

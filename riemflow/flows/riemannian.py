@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.errors import DomainError, ShapeError
+from riemflow.errors import ShapeError
 from riemflow.flows.rest import MOST, along, terms, under_metric
 from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.losses import as_loss
@@ -49,41 +49,27 @@ def riemannian_gradient_flow(
     ConvergenceError
         If the flow leaves the space, does not converge (t = inf), or the integrator fails.
     """
-    matrix = getattr(getattr(space, "metric", None), "metric_matrix", None)
-    if matrix is None:
-        raise DomainError(f"The space {type(space).__name__} has no metric with a matrix: equip it with one.")
-    dim = space.dim
-    if tuple(space.shape) != (dim,):
-        raise ShapeError(
-            f"The space has points of shape {tuple(space.shape)}, but must have vectors of length {dim}."
-        )
+    # Whoever has a space has paid for importing geomstats.
+    from riemflow.geometry.space_metric import SpaceMetric
+
+    g = SpaceMetric(space)
+    dim = g.dim
     loss = as_loss(loss, dim)
     w_init = as_points("w_init", w_init, dim)
     if w_init.ndim != 1:
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({dim},).")
-    require_inside("w_init", w_init, space.belongs, f"the space {type(space).__name__}", "move it inside.")
-
-    try:
-        matrix(base_point=w_init)
-    except NotImplementedError as error:
-        raise DomainError(f"The metric of {type(space).__name__} has no metric matrix: {error}") from error
+    require_inside("w_init", w_init, g.belongs, f"the space {g.name}", "move it inside.")
+    g.matrix(w_init)  # if it has none, say so now
 
     def velocity(piece, w):
-        if not np.all(space.belongs(w)):
+        if not g.belongs(w):
             return np.full_like(w, np.nan)
-        return -natural_gradient(matrix(base_point=w), piece._gradient(w), "The metric matrix", w)
-
-    def matrices(points):
-        # Not every metric that users bring takes batches.
-        found = np.asarray(matrix(base_point=points))
-        if found.shape == (*points.shape, dim):
-            return found
-        return np.array([matrix(base_point=point) for point in points])
+        return -natural_gradient(g.matrix(w), piece._gradient(w), "The metric matrix", w)
 
     def linearise(piece, w):
-        slope, metric = piece._gradient(w), matrix(base_point=w)
+        slope, metric = piece._gradient(w), g.matrix(w)
         u = np.linalg.solve(metric, slope)
-        changes = [along(lambda at: matrix(base_point=at), space.belongs, w, e) @ u for e in np.eye(dim)]
+        changes = [along(g.matrix, g.belongs, w, e) @ u for e in np.eye(dim)]
         return under_metric(metric, np.stack(changes, axis=-1), slope, terms(piece, w), piece._hessian(w), w)
 
     return run_flow(
@@ -93,12 +79,12 @@ def riemannian_gradient_flow(
         loss,
         {"w": lambda w: w},
         formulation="Riemannian",
-        inside=lambda w: bool(np.all(space.belongs(w))),
+        inside=g.belongs,
         rtol=rtol,
         atol=atol,
         scale=float(np.abs(w_init).max()) or 1.0,
         linearise=linearise if dim <= MOST else None,
-        units=metric_units(matrices, space.belongs, w_init),
+        units=metric_units(g.matrix, g.belongs, w_init),
         method=method,
         progress=progress,
         throw=throw,

@@ -8,6 +8,7 @@ import pytest
 
 import riemflow as rf
 from riemflow.embedding import Ball, Box, embed, spectral, stray_bound
+from riemflow.embedding.metric import as_metric
 from riemflow.flows import mirror_flow, riemannian_gradient_flow
 from riemflow.geometry import HessianManifold
 from riemflow.legendre import LegendreFunction, LogSumExp, NegativeEntropy, Quadratic, SquaredNorm
@@ -74,7 +75,7 @@ def test_a_spoilt_embedding_is_bounded_by_its_own_defect():
     F = embed(R, region, method="spectral", tol=1e-8)
     spoilt = F.coefficients.copy()
     spoilt[-20:] += 1e-4 * np.random.default_rng(0).standard_normal(spoilt[-20:].shape)
-    G = spectral.SpectralEmbedding(R, region, F.basis, spoilt, F.coordinates)
+    G = spectral.SpectralEmbedding(as_metric(R), region, F.basis, spoilt, F.coordinates)
     G.certificate = F.certificate
     bound = spectral.sup_bound(G)
     found = largest(G, 20_000)

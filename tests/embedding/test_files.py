@@ -184,8 +184,10 @@ def test_a_closed_form_loaded_for_another_r_is_still_the_one_saved(tmp_path):
 def test_an_r_of_another_dimension_kind_or_domain_is_refused(saved, tmp_path):
     with pytest.raises(ShapeError, match="R has dimension 3"):
         rf.load_embedding(saved, SquaredNorm(3))
+    with pytest.raises(ShapeError, match="wrapped as LegendreFunction"):
+        rf.load_embedding(saved, plain)
     with pytest.raises(DomainError, match="must be a LegendreFunction"):
-        rf.load_embedding(saved, plain)  # type: ignore[arg-type]
+        rf.load_embedding(saved, 3.0)
     with pytest.raises(DomainError, match="outside dom NegativeEntropy"):
         rf.load_embedding(saved, NegativeEntropy(2))
 
