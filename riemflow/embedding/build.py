@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from riemflow.embedding.closed_form import closed_form
+from riemflow.embedding.contents import region_arrays
 from riemflow.embedding.coordinates import KINDS
-from riemflow.embedding.files import region_arrays
 from riemflow.embedding.metric import as_metric
+from riemflow.embedding.mixed import mixed
 from riemflow.embedding.region import check_region, require_region
 from riemflow.embedding.spectral import MAX_DIM, spectral
-from riemflow.errors import DomainError, NoClosedFormError
+from riemflow.errors import ConvergenceError, DomainError, NoClosedFormError
 from riemflow.legendre.function import LegendreFunction
 from riemflow.validation import as_count, as_number, require_kind
 
@@ -110,6 +111,7 @@ def embed(
 
 
 def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save) -> IsometricEmbedding:
+    missing: NoClosedFormError | None = None
     if method != "spectral":
         try:
             F = _closed_form(metric, region)
@@ -120,13 +122,26 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
                     f"The closed form for {metric.name} has ambient_dim = {F.ambient_dim}, not {ambient_dim}:"
                     ' leave ambient_dim out, or use method="spectral".'
                 )
-        except NoClosedFormError:
-            if method == "closed-form" or region is None or metric.dim > MAX_DIM:
+        except NoClosedFormError as error:
+            if method == "closed-form" or region is None:
                 raise
+            missing = error
     if region is None:
         raise DomainError(
             f"The spectral solver needs a region to embed {metric.name} on: pass region=, a Box or Ball."
         )
+    if missing is not None and ambient_dim is None:
+        options = {"tol": tol, "coordinates": coordinates, "seed": seed, "progress": progress}
+        try:
+            F = mixed(metric, region, **options)
+            if F is not None:
+                return F
+        except (DomainError, ConvergenceError) as error:
+            # In one piece it may do, on the region itself.
+            if metric.dim > MAX_DIM:
+                raise error from missing
+    if missing is not None and metric.dim > MAX_DIM:
+        raise missing
     return spectral(
         metric,
         region,

@@ -39,13 +39,10 @@ from riemflow.legendre.separable import Separable
 SPHERE_POINTS = 4000
 
 
-class ClosedFormEmbedding(IsometricEmbedding):
-    """An embedding given by a formula, on all of dom R unless hyperbolic parts confine it to a region."""
+class MapEmbedding(IsometricEmbedding):
+    """An embedding put together from maps."""
 
-    def __init__(self, R: LegendreFunction, map_: Map, region: Region | None):
-        self.map, self._made_for = map_, R
-        metric, certificate = as_metric(R), ClosedForm(R.name)
-        self._define(metric, map_.ambient_dim, region=region, method="closed-form", certificate=certificate)
+    map: Map
 
     def _fun(self, w):
         return self.map.fun(w)
@@ -55,17 +52,6 @@ class ClosedFormEmbedding(IsometricEmbedding):
 
     def _hessian(self, w):
         return self.map.hessian(w)
-
-    def _belongs(self, w):
-        inside = np.asarray(self._made_for._belongs(w))
-        if not self.map.is_local:
-            return inside
-        with np.errstate(all="ignore"):
-            return inside & self.map.belongs(w)
-
-    def _where(self):
-        # A formula that holds everywhere is not confined to the region that was asked for.
-        return super()._where() if self.map.is_local else self.metric.place
 
     def _start(self, x):
         with np.errstate(all="ignore"):
@@ -82,6 +68,26 @@ class ClosedFormEmbedding(IsometricEmbedding):
         return interior + np.where(outside[..., None], 0.0, offset)
 
 
+class ClosedFormEmbedding(MapEmbedding):
+    """An embedding given by a formula, on all of dom R unless hyperbolic parts confine it to a region."""
+
+    def __init__(self, R: LegendreFunction, map_: Map, region: Region | None):
+        self.map, self._made_for = map_, R
+        metric, certificate = as_metric(R), ClosedForm(R.name)
+        self._define(metric, map_.ambient_dim, region=region, method="closed-form", certificate=certificate)
+
+    def _belongs(self, w):
+        inside = np.asarray(self._made_for._belongs(w))
+        if not self.map.is_local:
+            return inside
+        with np.errstate(all="ignore"):
+            return inside & self.map.belongs(w)
+
+    def _where(self):
+        # A formula that holds everywhere is not confined to the region that was asked for.
+        return super()._where() if self.map.is_local else self.metric.place
+
+
 def closed_form(R: LegendreFunction, region: Region | None = None) -> ClosedFormEmbedding:
     """Return the embedding that R's structure gives.
 
@@ -90,12 +96,15 @@ def closed_form(R: LegendreFunction, region: Region | None = None) -> ClosedForm
     NoClosedFormError
         If a part of R has no known closed form, or one that needs a region and none is given; names it.
     """
-    extremes = None
-    if isinstance(region, Box) and region.dim <= MOST_CORNERS:
-        extremes = region.corners()
-    elif region is not None:
-        extremes = region._boundary(SPHERE_POINTS, np.random.default_rng(0))
+    extremes = None if region is None else extreme_points(region)
     return ClosedFormEmbedding(R, embedding_map(R, extremes), region)
+
+
+def extreme_points(region: Region) -> np.ndarray:
+    """The corners of a box, or many points of another region's boundary: shape=[n, d]."""
+    if isinstance(region, Box) and region.dim <= MOST_CORNERS:
+        return region.corners()
+    return region._boundary(SPHERE_POINTS, np.random.default_rng(0))
 
 
 @singledispatch

@@ -6,34 +6,31 @@ import contextlib
 import json
 import os
 import warnings
-from math import comb
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from riemflow.embedding.archive import read_archive
-from riemflow.embedding.certificate import SupBound
 from riemflow.embedding.closed_form import ClosedFormEmbedding, closed_form
-from riemflow.embedding.coordinates import Axis
-from riemflow.embedding.embedding import Fit, IsometricEmbedding, SampledDefect
+from riemflow.embedding.contents import array_of, contents, mixed_of, region_arrays, region_of, spectral_of
+from riemflow.embedding.embedding import IsometricEmbedding
 from riemflow.embedding.identity import Identity, OtherMetric, identity_of, other_metric
 from riemflow.embedding.metric import Metric, as_metric
-from riemflow.embedding.region import REGIONS, Region
-from riemflow.embedding.spectral import MAX_DIM, SpectralEmbedding
-from riemflow.embedding.spectral_basis import ChebyshevBasis
+from riemflow.embedding.mixed import MixedEmbedding
+from riemflow.embedding.spectral import SpectralEmbedding
 from riemflow.errors import DomainError, FileFormatError, ShapeError
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.recipes import from_recipe, recipe
 from riemflow.validation import short
 
 FORMAT, VERSION, SUFFIX = "riemflow embedding", 1, ".npz"
-METHODS = ("closed-form", "spectral")
+METHODS = ("closed-form", "spectral", "mixed")
 
 
 def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
     """Write F to a file that appears complete or not at all; see `IsometricEmbedding.save`."""
-    if not isinstance(F, SpectralEmbedding | ClosedFormEmbedding):
+    if not isinstance(F, SpectralEmbedding | ClosedFormEmbedding | MixedEmbedding):
         raise DomainError(f"An embedding of the kind {type(F).__name__} cannot be saved: no format holds it.")
     if isinstance(F.certificate, OtherMetric):
         raise DomainError(
@@ -53,13 +50,8 @@ def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
     arrays = dict(vars(F._identity if F.metric is None else identity_of(F, F.metric)))
     if F.region is not None:
         arrays |= {f"region_{name}": array for name, array in region_arrays(F.region).items()}
-    if isinstance(F, SpectralEmbedding):
-        axes = F.basis.axes
-        header |= {"coordinates": F.coordinates, "degree": F.basis.degree}
-        header["axes"] = [{"center": axis.center, "half": axis.half, "tail": axis.tail} for axis in axes]
-        header["certificate"] = _plain(F.certificate)
-        arrays["coefficients"] = F.coefficients
-        arrays |= {f"axis_{i}": axis.series for i, axis in enumerate(axes) if not axis.affine}
+    own, more = contents(F)
+    header, arrays = header | own, arrays | more
     path = with_suffix(path)
     text = json.dumps(header, ensure_ascii=False).encode()
     _write(path, {"header": np.frombuffer(text, np.uint8), **arrays}, F)
@@ -103,7 +95,7 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
     with _damage(path):
         header = _header(arrays)
         identity = _stored_identity(header, arrays)
-        region = _region(header, arrays)
+        region = region_of(header, arrays)
         recipe_of = header["recipe"]
         own = None if recipe_of is None else as_metric(from_recipe(recipe_of, header["dim"]))
         if own is not None and identity.differs(own):
@@ -113,7 +105,10 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
         _require_defined(given, identity, f"{path} holds an embedding for {header['name']}")
     if header["method"] == "spectral":
         with _damage(path):
-            F: Any = _spectral(header, arrays, region, given if own is None else own)
+            F: Any = spectral_of(header, arrays, region, given if own is None else own)
+    elif header["method"] == "mixed":
+        with _damage(path):
+            F = mixed_of(header, arrays, region, given if own is None else own)
     else:
         what = f"{path} holds a closed form for {header['name']}"
         made_for = _require_same(given, identity, what) if own is None else own.legendre
@@ -141,22 +136,6 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
     return F
 
 
-def region_arrays(region: Region) -> dict[str, np.ndarray]:
-    """Return the arguments that build a region again: arrays by name.
-
-    Raises
-    ------
-    DomainError
-        If it is not one of numbers alone.
-    """
-    if REGIONS.get(type(region).__name__) is not type(region):
-        raise DomainError(
-            f"{region!r} cannot be saved, since a {type(region).__name__} is not made of numbers alone: "
-            f"embed on one of {', '.join(REGIONS)}."
-        )
-    return region._arrays()
-
-
 def with_suffix(path: Any) -> Path:
     """Return the path that an embedding is saved to: with .npz appended, unless it ends so."""
     path = Path(path)
@@ -176,13 +155,6 @@ def _write(path: Path, arrays: dict[str, np.ndarray], F: IsometricEmbedding) -> 
         told: Any = type(error)(error.errno, f"The embedding was not saved: {error.strerror}", str(path))
         told.partial = F
         raise told from error
-
-
-def _plain(found: SampledDefect) -> dict[str, Any]:
-    """Return a certificate's figures as JSON knows them."""
-    figures = {name: value for name, value in vars(found).items() if name not in ("worst_point", "bound")}
-    bound = None if found.bound is None else vars(found.bound)
-    return {**figures, "worst_point": found.worst_point.tolist(), "bound": bound}
 
 
 @contextlib.contextmanager
@@ -214,37 +186,14 @@ def _header(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     return header
 
 
-def _array(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    array = arrays[name]
-    if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
-        raise FileFormatError(
-            f"damaged: its {name} must be finite float64 numbers of shape {shape}, but have shape "
-            f"{array.shape} and dtype {array.dtype}."
-        )
-    return array
-
-
 def _stored_identity(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Identity:
     n, d, D = len(arrays["points"]), header["dim"], header["ambient_dim"]
     shapes = {"points": (n, d), "metric": (n, d, d), "values": (n, D)}
     if n == 0:
         raise FileFormatError("damaged: it holds no points.")
-    identity = Identity(**{name: _array(arrays, name, shape) for name, shape in shapes.items()})
+    identity = Identity(**{name: array_of(arrays, name, shape) for name, shape in shapes.items()})
     np.linalg.cholesky(identity.metric)  # raises unless it is positive definite
     return identity
-
-
-def _region(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Region | None:
-    kind = header["region"]
-    if kind is None:
-        return None
-    if kind not in REGIONS:
-        raise FileFormatError(f"damaged: its region is a {kind!r}.")
-    given = {name.removeprefix("region_"): a for name, a in arrays.items() if name.startswith("region_")}
-    region = REGIONS[kind](**given)
-    if region.dim != header["dim"]:
-        raise FileFormatError(f"damaged: its region has dimension {region.dim}, not {header['dim']}.")
-    return region
 
 
 def _require_defined(metric: Metric, identity: Identity, what: str) -> None:
@@ -273,49 +222,3 @@ def _require_same(metric: Metric | None, identity: Identity, what: str) -> Legen
             f"{difference:.1e}: pass the R that it was made for."
         )
     return metric.legendre
-
-
-def _spectral(header, arrays, region: Region | None, metric: Metric | None) -> SpectralEmbedding:
-    d, degree, N = header["dim"], header["degree"], len(arrays["coefficients"])
-    # Checked before the basis is made, whose size this is.
-    if region is None or d > MAX_DIM or type(degree) is not int or degree < 1 or N != comb(d + degree, d) - 1:
-        raise FileFormatError(f"damaged: {N} coefficients are not those of degree {degree!r} in R^{d}.")
-    coefficients = _array(arrays, "coefficients", (N, header["ambient_dim"]))
-    axes = []
-    for i, axis in enumerate(header["axes"]):
-        series = arrays.get(f"axis_{i}")
-        if series is not None:
-            series = _array(arrays, f"axis_{i}", (len(series), 3))
-        axes.append(Axis.from_series(float(axis["center"]), float(axis["half"]), series, float(axis["tail"])))
-    if len(axes) != d or not isinstance(header["coordinates"], str):
-        raise FileFormatError(f"damaged: it has {len(axes)} axes in R^{d}.")
-    F = SpectralEmbedding(
-        metric, region, ChebyshevBasis(axes, degree), coefficients, header["coordinates"], name=header["name"]
-    )
-    F.certificate = _certificate(header["certificate"], d)
-    return F
-
-
-def _certificate(figures: dict[str, Any], d: int) -> SampledDefect:
-    bound = figures["bound"]
-    worst_point = np.array(figures["worst_point"], dtype=float)
-    if worst_point.shape != (d,):
-        raise FileFormatError(f"damaged: its worst point has shape {worst_point.shape}, not ({d},).")
-    if bound is not None:
-        parts = [None if bound[name] is None else float(bound[name]) for name in ("polynomial", "tail")]
-        bound = SupBound(float(bound["value"]), *parts, int(bound["n_points"]))
-    return SampledDefect(
-        defect=float(figures["defect"]),
-        n_points=int(figures["n_points"]),
-        worst_point=worst_point,
-        tol=float(figures["tol"]),
-        degree=int(figures["degree"]),
-        seconds=float(figures["seconds"]),
-        coordinates=str(figures["coordinates"]),
-        tail=float(figures["tail"]),
-        bound=bound,
-        history=tuple(
-            Fit(int(start), int(degree), float(residual), float(defect), float(seconds))
-            for start, degree, residual, defect, seconds in figures["history"]
-        ),
-    )
