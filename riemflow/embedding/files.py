@@ -19,9 +19,11 @@ from riemflow.embedding.coordinates import Axis
 from riemflow.embedding.embedding import Fit, IsometricEmbedding, SampledDefect
 from riemflow.embedding.identity import Identity, OtherMetric, identity_of, other_metric
 from riemflow.embedding.metric import Metric, as_metric
-from riemflow.embedding.region import REGIONS, Region
+from riemflow.embedding.region import Ball, Box, Region
 from riemflow.embedding.spectral import MAX_DIM, SpectralEmbedding
 from riemflow.embedding.spectral_basis import ChebyshevBasis
+from riemflow.embedding.star import Polytope
+from riemflow.embedding.tube import Tube
 from riemflow.errors import DomainError, FileFormatError, ShapeError
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.recipes import from_recipe, recipe
@@ -29,6 +31,8 @@ from riemflow.validation import short
 
 FORMAT, VERSION, SUFFIX = "riemflow embedding", 1, ".npz"
 METHODS = ("closed-form", "spectral")
+# The regions that files hold: those that numbers alone describe.
+REGIONS: dict[str, type[Region]] = {kind.__name__: kind for kind in (Box, Ball, Polytope, Tube)}
 
 
 def save_embedding(F: IsometricEmbedding, path: Any) -> Path:

@@ -187,7 +187,14 @@ def _is_to_be_wound(metric, region, axes) -> bool:
 
 
 def _wound_start(metric, region, basis, seed) -> WoundStart:
-    return WoundStart(basis, metric, scattered_points(region, basis, 2 * basis.size, seed))
+    points = scattered_points(region, basis, 2 * basis.size, seed)
+    return WoundStart(basis, metric, points, _middle(region, basis))
+
+
+def _middle(region, basis) -> np.ndarray:
+    """Return the w at u = 0, or the region's centre if that lies outside."""
+    w = basis.points(np.zeros(region.dim))
+    return w if region._belongs(w) else region.center
 
 
 def _climb(candidates, record: Record, start: int) -> bool:
@@ -236,9 +243,7 @@ def _ladder(metric, region, kind, axes, D, tol, seed, record, *, wound=False):
                 continue
             policy = FIRST
         else:
-            start = starting_coefficients(
-                basis, basis.metric(metric, basis.points(np.zeros(metric.dim))), D, seed
-            )
+            start = starting_coefficients(basis, basis.metric(metric, _middle(region, basis)), D, seed)
             policy = FIRST
         equations, scale = _equations(metric, region, basis, D, seed)
         x = start / scale

@@ -67,10 +67,9 @@ class WoundStart:
         The largest ω_i times half the region's width.
     """
 
-    def __init__(self, basis: ChebyshevBasis, metric: Metric, w: np.ndarray):
+    def __init__(self, basis: ChebyshevBasis, metric: Metric, w: np.ndarray, center: np.ndarray):
         d = basis.dim
         self.basis, self.u = basis, basis.coordinates(w)[0]
-        center = basis.points(np.zeros(d))
         self.root = symmetric_power(basis.metric(metric, center), 0.5)
         self.zeta = self.u @ self.root
         inverse = np.linalg.inv(self.root)
