@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from riemflow.commuting import check_commuting, check_regular, legendre_from_parametrization
-from riemflow.embedding import Box, IsometricEmbedding, embed, stray_bound
+from riemflow.embedding import Box, IsometricEmbedding, Tube, embed, stray_bound
 from riemflow.embedding.embedding import bracket_defect
 from riemflow.errors import DomainError, NoClosedFormError, NotMirrorFlowError
 from riemflow.flows import Flow, gradient_flow, mirror_flow, riemannian_gradient_flow
@@ -180,8 +180,9 @@ def verify_reverse(
     w_init : array, shape=[d]
     t : float
         End time.
-    region : Box or Ball, optional
-        Where F is needed if it has no closed form; a box around the trajectory if left out.
+    region : Region, optional
+        Where F is needed if it has no closed form; a box around the trajectory if left out, or a tube where
+        no box fits inside dom R.
     rtol : float
         The flows are integrated to a tenth of it and must agree to ten times it.
 
@@ -263,11 +264,11 @@ def _embedding(R: LegendreFunction, region: Any, trajectory: np.ndarray, rtol: f
     try:
         return embed(R, method="closed-form")
     except (NoClosedFormError, DomainError):
-        return embed(R, _box_around(R, trajectory), tol=rtol / 100)
+        return embed(R, _region_around(R, trajectory), tol=rtol / 100)
 
 
-def _box_around(R: LegendreFunction, trajectory: np.ndarray) -> Box:
-    """Return a box around a trajectory whose corners lie in dom R, as roomy as 25 % on each side."""
+def _region_around(R: LegendreFunction, trajectory: np.ndarray) -> Box | Tube:
+    """Return a box around a trajectory inside dom R, roomy by 25 % on each side or less, or else a tube."""
     lower, upper = trajectory.min(axis=0), trajectory.max(axis=0)
     size = np.maximum(upper - lower, 0.1 * (upper - lower).max() + 1e-3 * (1 + np.abs(trajectory).max()))
     for room in (0.25, 0.1, 0.05, 0.01, 0.0):
@@ -277,8 +278,13 @@ def _box_around(R: LegendreFunction, trajectory: np.ndarray) -> Box:
         )
         if R._belongs(corners).all():
             return Box(low, high)
+    for room in (0.2, 0.1, 0.05, 0.02):
+        tube = Tube(trajectory, room * float(size.min()))
+        if R._belongs(tube._boundary(2000, np.random.default_rng(0))).all():
+            return tube
     raise DomainError(
-        f"No box around the trajectory fits inside dom {R.name}: pass region=, a smaller t, or both."
+        f"Neither a box nor a tube around the trajectory fits inside dom {R.name}: pass region=, a smaller "
+        "t, or both."
     )
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from riemflow.embedding import Ball, Box, IsometricEmbedding
+from riemflow.embedding import Ball, Box, IsometricEmbedding, Tube
+from riemflow.embedding.star import Star
 from riemflow.errors import DomainError, RiemflowError, ShapeError
 from riemflow.flows import gradient_flow
 
@@ -147,10 +148,15 @@ def _grid(F: IsometricEmbedding, flow: Flow | None) -> np.ndarray:
     """Return a grid of w, shape=[GRID, GRID, 2], on F's region, or around the flow if F is global."""
     region = F.region
     s = np.linspace(0, 1, GRID)
-    if isinstance(region, Ball):
+    if isinstance(region, Ball | Star):
         radius, angle = np.meshgrid(s, 2 * np.pi * s, indexing="ij")
         circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-        return region.center + region.radius * radius[..., None] * circle
+        length = region.radius if isinstance(region, Ball) else region.rays(circle)[..., None]
+        return region.center + length * radius[..., None] * circle
+    if isinstance(region, Tube):
+        raise ShapeError(
+            "A tube has no grid of two coordinates to draw: embed a Box or a Polytope around it."
+        )
     if isinstance(region, Box):
         lower, upper = region.lower, region.upper
     elif flow is not None:

@@ -298,7 +298,7 @@ def test_embed_keeps_the_best_so_far_if_it_is_interrupted(plain, monkeypatch):
     ("arguments", "message"),
     [
         (["--region", "Sphere(2)"], "There is no 'Sphere' in riemflow.embedding"),
-        (["--region", "plain.py:R"], "must be a Box or a Ball"),
+        (["--region", "plain.py:R"], "must be a region, such as Box"),
         (["--region", "plain.py:K", "--lower", "0,0", "--upper", "1,1"], "either --region or a box"),
         (["--region", "Ball([0, 0], -1)"], "must lie strictly between"),
         (["--region", "plain.py:K", "--save", "nowhere/F"], "No such file"),

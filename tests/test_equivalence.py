@@ -233,3 +233,15 @@ def test_the_report_as_text_dictionary_and_picture():
     import matplotlib.pyplot as plt
 
     plt.close(figure)
+
+
+def test_where_no_box_fits_a_tube_around_the_trajectory_does():
+    """Along the parabola that bounds dom R every box sticks out."""
+    R = rf.legendre.LorentzBarrier(2)
+    s = np.linspace(-1.0, 1.0, 50)
+    trajectory = np.stack([s, 0.5 * s**2 + 0.1], axis=-1)
+    region = equivalence._region_around(R, trajectory)
+    assert isinstance(region, rf.Tube) and region.belongs(trajectory).all()
+    assert isinstance(equivalence._region_around(R, trajectory + np.array([0.0, 2.0])), rf.Box)
+    with pytest.raises(rf.DomainError, match="Neither a box nor a tube"):
+        equivalence._region_around(R, np.stack([s, 0.5 * s**2 + 1e-6], axis=-1))

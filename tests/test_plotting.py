@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import riemflow as rf
+from riemflow import plotting
 from riemflow.commuting.classification import classify
 from riemflow.losses import Linear, Piecewise
 from riemflow.plotting import draw_schedules, draw_witness
@@ -53,3 +54,21 @@ def test_a_witness_of_another_start_or_parametrization_is_refused(axes):
         draw_witness(axes, G, witness, [1.0, 0.2, -0.3, 0.81])
     with pytest.raises(rf.ShapeError, match="d = 1"):
         draw_schedules(axes, rf.parametrizations.Hadamard(1), [Linear([1.0])], [1.0], 1.0)  # type: ignore
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        rf.Box([0.5, 0.5], [1.0, 1.0]),
+        rf.Ball([1.0, 1.0], 0.5),
+        rf.Polytope([[-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]], [-0.1, -0.1, 1.1]),
+        rf.BregmanBall(rf.legendre.NegativeEntropy(2), [1.0, 1.0], 0.2),
+    ],
+    ids=["box", "ball", "polytope", "Bregman ball"],
+)
+def test_the_grid_of_a_picture_covers_the_region(region):
+    grid = plotting._grid(rf.embed(rf.legendre.NegativeEntropy(2), region), None)
+    assert region.belongs(grid).all()
+    low, high = region.bounding_box()
+    np.testing.assert_allclose(grid.min(axis=(0, 1)), low, atol=0.1 * (high - low).max())
+    np.testing.assert_allclose(grid.max(axis=(0, 1)), high, atol=0.1 * (high - low).max())

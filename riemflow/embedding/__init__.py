@@ -8,19 +8,25 @@ from riemflow.embedding.identity import OtherMetric
 from riemflow.embedding.parametrization import EmbeddedParametrization
 from riemflow.embedding.reach import Injectivity, Reach
 from riemflow.embedding.region import Ball, Box
+from riemflow.embedding.star import BregmanBall, Polytope, SublevelSet
 from riemflow.embedding.stray import stray_bound
+from riemflow.embedding.tube import Tube
 
 __all__ = [
     "Ball",
     "Box",
+    "BregmanBall",
     "ClosedForm",
     "EmbeddedParametrization",
     "Injectivity",
     "IsometricEmbedding",
     "OtherMetric",
+    "Polytope",
     "Reach",
     "SampledDefect",
+    "SublevelSet",
     "SupBound",
+    "Tube",
     "bracket_defect",
     "embed",
     "load_embedding",

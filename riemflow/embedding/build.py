@@ -49,8 +49,9 @@ def embed(
         A LegendreFunction stands for g = ∇²R, as does its `HessianManifold`. A geomstats space of vectors,
         such as `InducedManifold` or a Fisher metric, has ``g = space.metric.metric_matrix``. A callable is
         g itself, shape=[..., d] -> shape=[..., d, d].
-    region : Box or Ball, optional
-        A compact region inside the domain of g. Needed by the spectral solver and by hyperbolic closed forms.
+    region : Region, optional
+        A compact region inside the domain of g: a `Box`, `Ball`, `Polytope`, `BregmanBall`, `SublevelSet` or
+        `Tube`. Needed by the spectral solver and by hyperbolic closed forms.
     ambient_dim : int, optional
         D ≥ d. By default what the closed form has, or d(d+3)/2 (1 for d = 1) for the spectral solver. A
         number given makes "auto" use a closed form only if it has exactly this D.
@@ -128,7 +129,8 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
             missing = error
     if region is None:
         raise DomainError(
-            f"The spectral solver needs a region to embed {metric.name} on: pass region=, a Box or Ball."
+            f"The spectral solver needs a region to embed {metric.name} on: pass region=, such as "
+            "Box(lower, upper)."
         )
     if missing is not None and ambient_dim is None:
         options = {"tol": tol, "coordinates": coordinates, "seed": seed, "progress": progress}

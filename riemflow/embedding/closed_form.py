@@ -192,6 +192,7 @@ def _(R: LogDet, extremes):
 def _needed(R: LegendreFunction, extremes: np.ndarray | None) -> np.ndarray:
     if extremes is None:
         raise NoClosedFormError(
-            f"The closed form for {R.name} is valid on a compact region only: pass region=, a Box or a Ball."
+            f"The closed form for {R.name} is valid on a compact region only: pass region=, such as "
+            "Box(lower, upper)."
         )
     return extremes

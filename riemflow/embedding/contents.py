@@ -12,11 +12,16 @@ from riemflow.embedding.coordinates import Axis
 from riemflow.embedding.embedding import Fit, IsometricEmbedding, SampledDefect
 from riemflow.embedding.metric import Metric
 from riemflow.embedding.mixed import MixedEmbedding, Part
-from riemflow.embedding.region import REGIONS, Region
+from riemflow.embedding.region import Ball, Box, Region
 from riemflow.embedding.spectral import MAX_DIM, SpectralEmbedding
 from riemflow.embedding.spectral_basis import ChebyshevBasis
+from riemflow.embedding.star import Polytope
+from riemflow.embedding.tube import Tube
 from riemflow.errors import DomainError, FileFormatError
 from riemflow.legendre.recipes import from_recipe, recipe
+
+# The regions that files hold: those that numbers alone describe.
+REGIONS: dict[str, type[Region]] = {kind.__name__: kind for kind in (Box, Ball, Polytope, Tube)}
 
 
 def contents(F: IsometricEmbedding) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -126,7 +126,8 @@ def _interpolate(density: Function, strict: bool) -> tuple[np.ndarray, float]:
 def choose_axes(metric: Metric, region: Region, kind: str) -> tuple[str, list[Axis], float]:
     """Return (kind, axes, tail) for the coordinates asked for, or for those with the least tail if "auto".
 
-    "raw" is w itself. The others are read off the axes through the region's centre: "log-slack" is the
+    "raw" is w itself. The others are read off lines across the region, each from where w_i is least to
+    where it is largest: "log-slack" is the
     logarithm of the distance to the boundary of the metric's domain; "arc-length" is ∫√g_ii dw_i, which is
     logarithmic near a barrier's boundary; "dual" is ∫ g_ii dw_i, which is ∂_iR if g = ∇²R. One that does not
     exist is replaced by the raw.
@@ -145,11 +146,11 @@ def choose_axes(metric: Metric, region: Region, kind: str) -> tuple[str, list[Ax
 def metric_tail(metric: Metric, region: Region, axes: list[Axis]) -> float:
     """Return the metric's size at total degrees above half of those seen, relative to all of it.
 
-    In a ball, of its inscribed box.
+    On the bounding box, shrunk towards the centre until it lies in the region.
     """
     d = len(axes)
     m = PROBE.get(d, 5)
-    shrink = 1.0 if hasattr(region, "corners") else d**-0.5
+    shrink = region._inner_share()
     theta = np.pi * (np.arange(m) + 0.5) / m
     lines, slopes = [], []
     for i, axis in enumerate(axes):
@@ -182,13 +183,22 @@ def _axes(metric: Metric, region: Region, kind: str) -> list[Axis]:
 
 
 def _density(metric, region, kind, i, low, high):
+    first, last = region._ends_along(i)
+
     def line(t):
-        return region.center + (t - region.center[i])[..., None] * np.eye(metric.dim)[i]
+        return first + ((t - low) / (high - low))[..., None] * (last - first)
+
+    def entry(t):
+        w = line(t)
+        inside = np.asarray(metric._belongs(w))
+        found = np.full(inside.shape, np.nan)  # a region that is not convex need not contain the line
+        found[inside] = metric._matrix(w[inside])[..., i, i]
+        return found
 
     if kind == "arc-length":
-        return lambda t: np.sqrt(metric._matrix(line(t))[..., i, i])
+        return lambda t: np.sqrt(entry(t))
     if kind == "dual":
-        return lambda t: metric._matrix(line(t))[..., i, i]
+        return entry
     if kind == "log-slack":
         ends = [_boundary(metric, line, low, low - high), _boundary(metric, line, high, high - low)]
         if any(end is not None for end in ends):

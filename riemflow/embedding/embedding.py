@@ -130,7 +130,7 @@ class IsometricEmbedding:
         The metric's, or that of R.
     dim, ambient_dim : int
         d and D.
-    region : Box, Ball or None
+    region : Region or None
         The region asked for; None if F was built on the whole domain of g.
     domain : Domain
         Where F may be evaluated.

@@ -107,7 +107,9 @@ def shape_of(F: IsometricEmbedding) -> Shape:
         points = check_points(F.region, N_POINTS, SEED)
         _, J, second = F._jet(points)
         frame = _frame(J)
-        return Shape(float(_eigenvalues(J, frame)[:, 0].min()), _bend(second, frame), False, len(points))
+        # Monotonicity says nothing about points with no segment between them in the region.
+        margin = float(_eigenvalues(J, frame)[:, 0].min()) if F.region.is_convex else -np.inf
+        return Shape(margin, _bend(second, frame), False, len(points))
     d, n = F.dim, F.basis.degree
     m = RATIO[d] * max(n, 2)
     firsts, seconds = series.dense(1), series.dense(2)

@@ -1,4 +1,4 @@
-"""Compact convex regions of R^d on which an embedding is sought: boxes and balls."""
+"""Compact regions of R^d on which an embedding is sought: what they have in common, boxes and balls."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 # A point this close to the edge, relative to the region's size, counts as inside: rounding put it there.
 EDGE = 1e-12
 MOST_CORNERS = 12  # corners of a box are listed up to this dimension (4,096 of them)
+SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.05)
 
 
 class Region:
-    """A compact convex body.
+    """A compact body with an interior.
 
     Attributes
     ----------
     dim : int
     center : array, shape=[d]
+    is_convex : bool
     """
 
+    is_convex = True
     dim: int
     center: np.ndarray
 
@@ -51,6 +54,21 @@ class Region:
     def _boundary(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return about n boundary points, all corners of a box (up to 12 dimensions) among them."""
         raise NotImplementedError
+
+    def _ends_along(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return points of the region where w_i is least and largest: shapes=[d]."""
+        ends = np.stack([self.center, self.center])
+        ends[:, i] = [end[i] for end in self.bounding_box()]
+        return ends[0], ends[1]
+
+    def _inner_share(self) -> float:
+        """Return how far the bounding box has to be shrunk towards the centre to lie inside, about."""
+        low, high = self.bounding_box()
+        corners = Box(low, high).corners()
+        for share in SHARES:
+            if self._belongs(self.center + share * (corners - self.center)).all():
+                return share
+        return SHARES[-1]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return the constructor's arguments by name, for files, if all of them are numbers."""
@@ -112,6 +130,9 @@ class Box(Region):
         points = self.center + self._half * u
         return np.concatenate([self.corners(), points]) if self.dim <= MOST_CORNERS else points
 
+    def _inner_share(self):
+        return 1.0
+
     def _arrays(self):
         return {"lower": self.lower, "upper": self.upper}
 
@@ -145,10 +166,13 @@ class Ball(Region):
 
     def _sample(self, n, rng):
         radii = rng.uniform(0.0, 1.0, (n, 1)) ** (1 / self.dim)
-        return self.center + self.radius * radii * _directions(n, self.dim, rng)
+        return self.center + self.radius * radii * directions(n, self.dim, rng)
 
     def _boundary(self, n, rng):
-        return self.center + self.radius * _directions(n, self.dim, rng)
+        return self.center + self.radius * directions(n, self.dim, rng)
+
+    def _inner_share(self):
+        return self.dim**-0.5
 
     def _arrays(self):
         return {"center": self.center, "radius": np.array(self.radius)}
@@ -157,11 +181,8 @@ class Ball(Region):
         return f"Ball({short(self.center)}, {self.radius:g})"
 
 
-# The regions that files hold: those that numbers alone describe.
-REGIONS: dict[str, type[Region]] = {kind.__name__: kind for kind in (Box, Ball)}
-
-
-def _directions(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+def directions(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    """Return n unit vectors, uniformly distributed: shape=[n, dim]."""
     v = rng.standard_normal((n, dim))
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
@@ -169,7 +190,9 @@ def _directions(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
 def require_region(region: Any) -> None:
     """Raise a `DomainError` unless `region` is a region."""
     if not isinstance(region, Region):
-        raise DomainError(f"region is {region!r}, but must be a Box or a Ball.")
+        raise DomainError(
+            f"region is {region!r}, but must be a region, such as Box(lower, upper) or Ball(center, radius)."
+        )
 
 
 def check_region(region: Region, metric: Metric) -> None:

@@ -18,7 +18,7 @@ from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
 from riemflow.embedding.spectral_moments import TensorEquations
 from riemflow.embedding.spectral_points import chebyshev_grid, check_points, grid_size, scattered_points
 from riemflow.embedding.spectral_series import ChebyshevSeries
-from riemflow.embedding.spectral_start import starting_coefficients
+from riemflow.embedding.spectral_start import WOUND, WoundStart, starting_coefficients
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.validation import short
 
@@ -176,7 +176,25 @@ def _search(metric, region, D, tol, coordinates, seed, record: Record) -> None:
     for start in range(starts):
         candidates = _ladder(metric, region, kind, axes, D, tol, seed + 1000 * start, record)
         if _climb(candidates, record, start):
-            break
+            return
+    if D >= d * (d + 3) // 2 and _is_to_be_wound(metric, region, axes):
+        _climb(_ladder(metric, region, kind, axes, D, tol, seed, record, wound=True), record, starts)
+
+
+def _is_to_be_wound(metric, region, axes) -> bool:
+    """Tell whether the metric changes so much that a start on circles differs from a slightly bent one."""
+    return _wound_start(metric, region, ChebyshevBasis(axes, LADDER[metric.dim][0]), 0).angle > WOUND
+
+
+def _wound_start(metric, region, basis, seed) -> WoundStart:
+    points = scattered_points(region, basis, 2 * basis.size, seed)
+    return WoundStart(basis, metric, points, _middle(region, basis))
+
+
+def _middle(region, basis) -> np.ndarray:
+    """Return the w at u = 0, or the region's centre if that lies outside."""
+    w = basis.points(np.zeros(region.dim))
+    return w if region._belongs(w) else region.center
 
 
 def _climb(candidates, record: Record, start: int) -> bool:
@@ -209,22 +227,25 @@ def _accepted(F: SpectralEmbedding) -> SpectralEmbedding:
     return F
 
 
-def _ladder(metric, region, kind, axes, D, tol, seed, record):
+def _ladder(metric, region, kind, axes, D, tol, seed, record, *, wound=False):
     """Yield an embedding for each degree, each started from the one before, and its fit's residual."""
     coefficients, damping = np.zeros((0, D)), FIRST_DAMPING
     for degree in LADDER[metric.dim]:
         basis = ChebyshevBasis(axes, degree)
-        equations, scale = _equations(metric, region, basis, D, seed)
-        if len(coefficients) == 0:
-            start = starting_coefficients(
-                basis, basis.metric(metric, basis.points(np.zeros(metric.dim))), D, seed
-            )
-            policy = FIRST
-        else:
+        if len(coefficients) > 0:
             start = np.zeros((basis.size, D))
             start[: len(coefficients)] = coefficients
             damping = min(max(10 * damping, LEAST_DAMPING), LATER_DAMPING)
             policy = SMALL_STAGE if basis.size * D < SMALL else LARGE_STAGE
+        elif wound:
+            start, is_resolved = _wound_start(metric, region, basis, seed).coefficients(D, seed)
+            if not is_resolved:
+                continue
+            policy = FIRST
+        else:
+            start = starting_coefficients(basis, basis.metric(metric, _middle(region, basis)), D, seed)
+            policy = FIRST
+        equations, scale = _equations(metric, region, basis, D, seed)
         x = start / scale
 
         def embedding(x, basis=basis, scale=scale):

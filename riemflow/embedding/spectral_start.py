@@ -1,10 +1,22 @@
-"""The starting map of the spectral solver: linear and isometric at the centre, slightly curved."""
+"""Starting maps of the spectral solver: slightly bent, or wound on circles as the metric asks for."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from riemflow.embedding.spectral_basis import ChebyshevBasis
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
+
+if TYPE_CHECKING:
+    from riemflow.embedding.metric import Metric
+
+# Shares of the unit speed that a circle's radius and the mixed component may change by, and the least angle
+# wound on half an axis.
+SLOPE, CROSS, LEAST_ANGLE, NOISE = 0.7, 0.7, 1.2, 1e-3
+# A wound start is worth its degree from this angle on; it is resolved once polynomials err by less than this.
+WOUND, RESOLVED = 1.5, 1e-5
 
 
 def starting_coefficients(
@@ -39,3 +51,60 @@ def starting_coefficients(
     cubic = [k for k, a in enumerate(basis.indices) if a.sum() == 3]
     coefficients[cubic] = 0.02 * size * rng.standard_normal((len(cubic), ambient_dim))
     return coefficients
+
+
+class WoundStart:
+    """F_0 = (ρ_i sin ω_iζ_i, ρ_i cos ω_iζ_i, ∝ ρ_jζ_jρ_kζ_k) with ω_iρ_i = √g_ii, of d(d+3)/2 components.
+
+    ζ = g^{1/2}(centre) u. Its first and second derivatives are linearly independent wherever the circles are
+    small next to the lengths over which g changes, so that the linearised isometry equations can be solved
+    there, also on regions on which √g_ii grows too fast for a slightly bent start: each frequency is
+    ``ω_i = max |∇√g_ii|_{g^{-1}} / 0.7``, or so small that the axis is hardly bent.
+
+    Attributes
+    ----------
+    angle : float
+        The largest ω_i times half the region's width.
+    """
+
+    def __init__(self, basis: ChebyshevBasis, metric: Metric, w: np.ndarray, center: np.ndarray):
+        d = basis.dim
+        self.basis, self.u = basis, basis.coordinates(w)[0]
+        self.root = symmetric_power(basis.metric(metric, center), 0.5)
+        self.zeta = self.u @ self.root
+        inverse = np.linalg.inv(self.root)
+        g = inverse @ basis.metric(metric, w) @ inverse
+        self.speed = np.sqrt(np.diagonal(g, axis1=-2, axis2=-1))
+        # With the speeds as factors, ∂_i∂_j is independent of the circles' tangents too.
+        i, j = np.triu_indices(d, 1)
+        cross = (self.speed * self.zeta)[:, i] * (self.speed * self.zeta)[:, j]
+        # Gradients are those of fits by polynomials of degree 8 at most.
+        small = ChebyshevBasis(basis.axes, min(8, basis.degree))
+        rows = np.concatenate([np.ones((len(w), 1)), _values(small, self.u)], axis=1)
+        fit = np.linalg.lstsq(rows, np.concatenate([self.speed, cross], axis=1), rcond=None)[0][1:]
+        slopes = np.swapaxes(small.gradients(w) @ fit, -1, -2) / basis.coordinates(w)[1][:, None, :] @ inverse
+        size = np.sqrt(np.einsum("nia,nab,nib->ni", slopes, np.linalg.inv(g), slopes)).max(axis=0)
+        reach = np.abs(self.zeta).max(axis=0)
+        self.cross = CROSS * cross / size[d:]
+        self.frequency = np.maximum(size[:d] / SLOPE, LEAST_ANGLE / reach)
+        self.angle = float((self.frequency * reach).max())
+
+    def coefficients(self, ambient_dim: int, seed: int) -> tuple[np.ndarray, bool]:
+        """Return F_0's coefficients in the basis, shape=[N, D], and whether its degree is enough for it."""
+        d = self.basis.dim
+        phase, radius = self.frequency * self.zeta, self.speed / self.frequency
+        parts = [radius * np.sin(phase), radius * np.cos(phase), self.cross]
+        values = np.zeros((len(self.u), ambient_dim))
+        values[:, : d * (d + 3) // 2] = np.concatenate(parts, axis=-1)
+        rows = np.concatenate([np.ones((len(self.u), 1)), _values(self.basis, self.u)], axis=1)
+        found = np.linalg.lstsq(rows, values, rcond=None)[0]
+        error = np.abs(rows @ found - values).max() / np.abs(values).max()
+        noise = np.random.default_rng([seed, 4]).standard_normal((self.basis.size, ambient_dim))
+        # Small random cubics break what symmetry there is.
+        cubic = self.basis.indices.sum(axis=1, keepdims=True) == 3
+        return found[1:] + NOISE * np.abs(values).max() * cubic * noise, bool(error <= RESOLVED)
+
+
+def _values(basis: ChebyshevBasis, u: np.ndarray) -> np.ndarray:
+    tables = np.stack([chebyshev.chebvander(u[:, i], basis.degree) for i in range(basis.dim)])
+    return np.prod([tables[i][:, basis.indices[:, i]] for i in range(basis.dim)], axis=0)

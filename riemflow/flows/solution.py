@@ -195,6 +195,8 @@ def run_flow(
     kept, values = _outputs(maps, solution, status)
     if status in GOOD and not all(np.isfinite(value).all() for value in values.values()):
         status, message = "failed", f"{message}, but its values are not finite in float64"
+    if status == outside:
+        message = f"{message}, w = {short(values['w'][-1])}"
     with np.errstate(all="ignore"):
         if still is not None:
             stats["residual"] = float(np.abs(guarded(at(solution.t[-1]), solution.y[-1])).max())

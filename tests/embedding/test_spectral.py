@@ -146,7 +146,7 @@ def test_errors_name_what_is_wrong():
         embed(R, unit_box(3))
     with pytest.raises(DomainError, match="must be one of"):
         embed(R, box, method="magic")
-    with pytest.raises(DomainError, match="Box or a Ball"):
+    with pytest.raises(DomainError, match="must be a region, such as Box"):
         embed(R, [0, 1])
     with pytest.raises(ShapeError, match="LegendreFunction"):
         embed(lambda w: w, box)
@@ -340,3 +340,43 @@ def test_a_region_up_to_the_boundary_is_refused():
         embed(R, Box([0.0, 0.5], [1.0, 1.0]), method="spectral")
     with pytest.raises(DomainError, match="contains w"):
         embed(R, Ball([0.5, 0.7], 0.5001), method="spectral")
+
+
+def fermi(w):
+    """The hyperbolic plane in Fermi coordinates (along a geodesic, distance from it): curvature -1."""
+    return np.stack([np.cosh(w[..., 1]) ** 2, np.ones(w.shape[:-1])], axis=-1)[..., None] * np.eye(2)
+
+
+def test_a_metric_that_grows_fast_is_embedded_from_a_wound_start():
+    F = embed(fermi, unit_box(2, 1.5), tol=1e-7)
+    assert F.ambient_dim == 5 and F.certificate.passed
+    w = np.concatenate([F.region.corners(), F.region.sample(2000, np.random.default_rng(99))])
+    assert F.metric_defect(w).max() <= 1e-7
+    # The slightly bent start, the first ladder, is orders off.
+    fits = {start: [fit for fit in F.certificate.history if fit.start == start] for start in (0, 1)}
+    assert min(fit.defect for fit in fits[0]) > 1e-4 and len(fits[1]) > 0
+
+
+def test_a_wound_start_is_nearly_isometric_and_free():
+    region = unit_box(2, 1.5)
+    basis = ChebyshevBasis([Axis(-1.5, 1.5)] * 2, 24)
+    w = region.sample(800, np.random.default_rng(3))
+    start = spectral.WoundStart(basis, as_metric(fermi, region), w, np.zeros(2))
+    coefficients, is_resolved = start.coefficients(5, 0)
+    F = spectral.SpectralEmbedding(as_metric(fermi, region), region, basis, coefficients, "raw")
+    J, second = F.jacobian(w), F.hessian(w)
+    assert is_resolved and not start_of_degree(4).coefficients(5, 0)[1]
+    # By hand: max sinh(ρ) / 0.7 turns along the geodesic, the least angle across it.
+    turns = [np.sinh(np.abs(w[:, 1]).max()) / 0.7, 1.2 / np.abs(w[:, 1]).max()]
+    np.testing.assert_allclose(start.frequency, turns, rtol=1e-2)
+    vectors = [J[..., 0], J[..., 1], second[..., 0, 0], second[..., 0, 1], second[..., 1, 1]]
+    frame = np.stack([v / np.linalg.norm(v, axis=-1, keepdims=True) for v in vectors], axis=-1)
+    # Free everywhere: with ζ_jζ_k alone as the last component this falls to 1e-4.
+    assert np.linalg.svd(frame, compute_uv=False)[:, -1].min() > 0.02
+    assert F.metric_defect(w).max() < 1.0
+
+
+def start_of_degree(degree):
+    region = unit_box(2, 1.5)
+    basis = ChebyshevBasis([Axis(-1.5, 1.5)] * 2, degree)
+    return spectral.WoundStart(basis, as_metric(fermi, region), region.sample(200), np.zeros(2))

@@ -8,10 +8,10 @@ import pytest
 from scipy.linalg import expm
 
 from riemflow import losses
-from riemflow.embedding import Box, embed
+from riemflow.embedding import Ball, Box, BregmanBall, Polytope, Tube, embed
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.flows import gradient_flow, mirror_flow
-from riemflow.legendre import LorentzBarrier
+from riemflow.legendre import LorentzBarrier, NegativeEntropy, SquaredNorm
 from riemflow.parametrizations import Hadamard, Identity, MatrixFactorization, Parametrization, Spherical
 
 Z = np.array([[1.0, 0.5, -0.3], [0.2, -1.0, 0.8]])
@@ -108,6 +108,35 @@ def test_embedding_is_left_at_the_end_of_its_region():
     assert flow.status == "left-region" and "boundary of the region" in flow.message
     assert 1.0 < flow.t[-1] < 30.0
     np.testing.assert_allclose(flow.w, mirror_flow(R, loss, [0.0, 1.5], flow.t).w, atol=1e-7)
+
+
+REGIONS = {
+    "box": Box([0.5, 0.5], [1.5, 1.5]),
+    "ball": Ball([1.0, 1.0], 0.6),
+    "polytope": Polytope([[-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]], [-0.4, -0.4, 2.4]),
+    "entropy ball": BregmanBall(NegativeEntropy(2), [1.0, 1.0], 0.15),
+    "tube": Tube([[1.0, 1.0], [0.8, 1.2]], 0.2),
+}
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_a_flow_that_leaves_the_region_ends_at_its_boundary(name):
+    """Where the mirror flow leaves the region, by bisection on its dense solution."""
+    R, c, region = NegativeEntropy(2) + 0.1 * SquaredNorm(2), np.array([1.0, -0.7]), REGIONS[name]
+    F = embed(R, region, method="spectral", tol=1e-8)
+    options = {"loss": losses.Linear(c), "x_init": F([1.0, 1.0]), "t": 3.0}
+    flow = gradient_flow(F.parametrization(), **options, throw=False)
+    true = mirror_flow(R, losses.Linear(c), [1.0, 1.0], 3.0)
+    low, high = 0.0, 3.0
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if region.belongs(true.sol(middle)) else (low, middle)
+    assert flow.status == "left-region" and flow.t[-1] == pytest.approx(low, abs=1e-6)
+    np.testing.assert_allclose(flow.w[-1], true.sol(low), atol=1e-6)
+    assert f"boundary of the region at t = {flow.t[-1]:.10g}" in flow.message and "w = [" in flow.message
+    with pytest.raises(ConvergenceError, match="left-region") as caught:
+        gradient_flow(F.parametrization(), **options)
+    assert caught.value.partial.t[-1] == flow.t[-1]
 
 
 def test_refusal_of_the_velocity_is_reported():
