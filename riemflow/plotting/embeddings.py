@@ -181,7 +181,7 @@ def _projection(F: IsometricEmbedding, w: np.ndarray) -> tuple[Callable[[np.ndar
 
 def _defect_colours(F: IsometricEmbedding, w: np.ndarray) -> tuple[ScalarMappable | None, np.ndarray | None]:
     """Return the scale and the colours of log10 of the metric defect at w; None if it is not known."""
-    if F.R is None:
+    if F.metric is None:
         return None, None
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -216,7 +216,13 @@ def _grid(F: IsometricEmbedding, lines: list[np.ndarray]) -> np.ndarray:
     if region is not None and F.dim == 2 and not isinstance(region, Box):
         share, angle = np.meshgrid(s, 2 * np.pi * s, indexing="ij")
         rays = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-        return region.center + (share * _radii(region, rays[0]))[..., None] * rays
+        grid = region.center + (share * _radii(region, rays[0]))[..., None] * rays
+        if not region._belongs(grid).all():
+            raise ShapeError(
+                f"F(K) is drawn along rays from K's center, which leave {region!r} and come back: embed a box "
+                "or a convex region around it."
+            )
+        return grid
     if region is not None:
         lower, upper = region.bounding_box()
     else:
@@ -236,7 +242,7 @@ def _grid(F: IsometricEmbedding, lines: list[np.ndarray]) -> np.ndarray:
 
 
 def _radii(region: Region, rays: np.ndarray) -> np.ndarray:
-    """Return how far a convex region reaches from its center along each ray, by bisection: shape=[n]."""
+    """Return how far a region reaches from its center along each ray, by bisection: shape=[n]."""
     lower, upper = region.bounding_box()
     inside, outside = np.zeros(len(rays)), np.full(len(rays), 2 * np.linalg.norm(upper - lower))
     for _ in range(60):
