@@ -87,7 +87,7 @@ def plot_convergence(F: IsometricEmbedding) -> Figure:
     for axes, what in ((left, "degree"), (right, "seconds")):
         axes.axhline(F.certificate.tol, color="grey", linewidth=1)
         axes.set(xlabel=what)
-    left.set(ylabel="metric defect", title=f"{F.name} in $\\mathbb{{R}}^{{{F.ambient_dim}}}$")
+    left.set(ylabel="metric defect", title=f"{F.name} in $\\mathrm{{R}}^{{{F.ambient_dim}}}$")
     left.xaxis.get_major_locator().set_params(integer=True)
     right.set(title=f"tolerance {F.certificate.tol:g}")
     left.legend()
@@ -116,7 +116,7 @@ def draw_surface(axes, F: IsometricEmbedding, paths: Any = ()) -> ScalarMappable
         _draw_line(axes, project(F(line)), k)
     axes.set_aspect("equal")
     axes.locator_params(nbins=4)
-    axes.set_title(f"F(K) in $\\mathbb{{R}}^{{{F.ambient_dim}}}${shown}")
+    axes.set_title(f"F(K) in $\\mathrm{{R}}^{{{F.ambient_dim}}}${shown}")
     return scale
 
 
@@ -141,7 +141,7 @@ def _draw_curve(axes, F: IsometricEmbedding, lines: list[np.ndarray]) -> ScalarM
         axes.set(xlabel="w", ylabel="F(w)")
     else:
         axes.set_aspect("equal")
-    axes.set_title(f"F(K) in $\\mathbb{{R}}^{{{F.ambient_dim}}}${shown}")
+    axes.set_title(f"F(K) in $\\mathrm{{R}}^{{{F.ambient_dim}}}${shown}")
     return scale
 
 
@@ -219,8 +219,8 @@ def _grid(F: IsometricEmbedding, lines: list[np.ndarray]) -> np.ndarray:
         grid = region.center + (share * _radii(region, rays[0]))[..., None] * rays
         if not region._belongs(grid).all():
             raise ShapeError(
-                f"F(K) is drawn along rays from K's center, which leave {region!r} and come back: embed a box "
-                "or a convex region around it."
+                f"F(K) is drawn along rays from K's center, which leave {region!r} and come back: embed a "
+                "box or a convex region around it."
             )
         return grid
     if region is not None:
