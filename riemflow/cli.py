@@ -176,6 +176,9 @@ def embed(
     save: Annotated[
         Path | None, typer.Option(help="Write F, the best so far while solving, to this .npz file.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw F(K), for d ≤ 2, to this picture, as OUT.png or .pdf.")
+    ] = None,
     json_out: Json = None,
 ) -> None:
     """Embed (int dom R, ∇²R) isometrically and print the dimension and the metric defect.
@@ -185,26 +188,34 @@ def embed(
     """
     _require_writable(json_out)
     _require_writable(save and with_suffix(save))
+    _require_writable(plot)
     R = _load(target, "legendre")
     if not isinstance(R, rf.LegendreFunction):
         raise DomainError(f"{target} is a {type(R).__name__}, but embed needs a LegendreFunction.")
     K = _region(region, lower, upper)
+    if plot is not None and (R.dim > 2 or K is None):
+        raise DomainError("--plot draws F(K) for d ≤ 2 on a region: give --lower and --upper, or --region.")
     options = {"ambient_dim": ambient_dim, "tol": tol, "method": method, "seed": seed, "save": save}
     try:
         F = rf.embed(R, K, **options, progress=True)
     except (KeyboardInterrupt, ConvergenceError) as error:
         F = getattr(error, "partial", None)
         if F is not None:
-            _report_embedding(F, seed, save, json_out)
+            _report_embedding(F, seed, save, plot, json_out)
         raise
-    _report_embedding(F, seed, save, json_out)
+    _report_embedding(F, seed, save, plot, json_out)
     raise typer.Exit(0 if F.certificate.passed else 1)
 
 
-def _report_embedding(F: rf.IsometricEmbedding, seed: int, save: Path | None, json_out: Path | None) -> None:
+def _report_embedding(
+    F: rf.IsometricEmbedding, seed: int, save: Path | None, plot: Path | None, json_out: Path | None
+) -> None:
     typer.echo(repr(F))
     if save is not None:
         typer.echo(f"It is in {with_suffix(save)}: riemflow.load_embedding reads it.")
+    if plot is not None:
+        F.plot().savefig(plot)
+        typer.echo(f"F(K) is drawn in {plot}.")
     figures = {name: getattr(F, name) for name in ("method", "dim", "ambient_dim")}
     certificate = asdict(F.certificate) | {"passed": F.certificate.passed}
     if "history" in certificate:

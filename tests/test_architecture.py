@@ -45,9 +45,9 @@ DOORS = (
     ("matplotlib", "plotting"),
 )
 
-# `report.plot()` is a method of the report, and pictures are drawn one layer above it. This call
-# alone may look up, and only when it is made.
-DEFERRED_UPWARD = {("equivalence", "plotting")}
+# `report.plot()` and `F.plot()` are methods of what is drawn, and pictures are drawn in a layer above. These
+# calls alone may look up, and only when they are made.
+DEFERRED_UPWARD = {("equivalence", "plotting"), ("embedding", "plotting")}
 
 
 @dataclass(frozen=True)

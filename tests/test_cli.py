@@ -265,10 +265,21 @@ def test_embed_takes_a_region_by_name_or_in_numbers(plain, region):
     assert result.exit_code == 0 and "of Ball([0., 0.], 0.7)" in result.stdout and "R^4" in result.stdout
 
 
+def test_embed_draws_the_image(plain):
+    box = ["--lower=-1,-1", "--upper", "1,1"]
+    result = run("embed", "plain.py:R", *box, "--tol", "1e-4", "--plot", "F.png")
+    assert result.exit_code == 0 and "F(K) is drawn in F.png" in result.stdout
+    assert (plain / "F.png").read_bytes()[:4] == b"\x89PNG"
+    for arguments in (["SquaredNorm(2)"], ["SquaredNorm(3)", "--region", "Ball([0,0,0], 1)"]):
+        refused = run("embed", *arguments, "--plot", "no.png")
+        assert refused.exit_code == 2 and "--plot draws" in refused.stderr
+    assert not (plain / "no.png").exists()
+
+
 def test_embed_saves_a_miss_and_a_failure_too_and_ends_with_status_1(plain):
     box = ["--lower=-1,-1", "--upper", "1,1"]
-    missed = run("embed", "SoftplusSum([[1,0],[0,1],[1,1]], [0,0,0])", *box, "--tol", "1e-17",
-                 "--method", "spectral", "--save", "missed.npz")  # fmt: skip
+    line = ["--region", "Box([-1], [1])", "--method", "spectral", "--save", "missed.npz"]
+    missed = run("embed", "SoftplusSum([[1]], [0])", *line, "--tol", "1e-18")
     assert missed.exit_code == 1 and "NOT within tol" in missed.stdout
     assert rf.load_embedding("missed").certificate.defect < 1e-4
     failed = run("embed", "plain.py:kink", *box, "--save", "failed")

@@ -229,7 +229,8 @@ def test_the_report_as_text_dictionary_and_picture():
     report = rf.verify_reverse(rf.legendre.NegativeEntropy(2), rf.losses.Linear([0.3, -0.2]), [0.5, 1.0], 1.0)
     assert "PASSED" in str(report) and report.to_dict()["passed"] is True
     figure = report.plot()
-    assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 2 * len(report.flows)
+    assert len(figure.axes) == 3  # w(t), the surface, its colours
+    assert len(figure.axes[0].lines) == 2 * len(report.flows)
     import matplotlib.pyplot as plt
 
     plt.close(figure)

@@ -18,6 +18,8 @@ from riemflow.validation import as_points, require_inside, short
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
     from riemflow.embedding.certificate import SupBound
     from riemflow.embedding.identity import Identity, OtherMetric
     from riemflow.embedding.metric import Metric
@@ -322,6 +324,12 @@ class IsometricEmbedding:
         from riemflow.embedding.files import save_embedding
 
         return save_embedding(self, path)
+
+    def plot(self, paths: Any = ()) -> Figure:
+        """Draw M = F(region) for d ≤ 2, with paths w(t) on it; see `riemflow.plotting.plot_embedding`."""
+        from riemflow.plotting import plot_embedding
+
+        return plot_embedding(self, paths)
 
     def __repr__(self) -> str:
         place = "" if self.region is None else f" of {self.region!r}"
