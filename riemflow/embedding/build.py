@@ -60,7 +60,9 @@ def embed(
         not fitted to. If only 1e-4 or better is reached, F is returned with
         ``F.certificate.passed`` False.
     method : {"auto", "closed-form", "spectral"}
-        "auto" reads a closed form off R's structure where it can and otherwise solves numerically.
+        "auto" reads a closed form off R's structure where it can. Of an R that has none it splits off the
+        parts that have one, and blocks that separate after a linear change of variables (``F.method`` is then
+        "mixed"), and solves for the rest. "spectral" solves for all in one piece.
     coordinates : {"auto", "raw", "log-slack", "arc-length", "dual"}
         Of each axis, in which the spectral solver's F is a polynomial; see `coordinates.choose_axes`.
     seed : int

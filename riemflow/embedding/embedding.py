@@ -137,7 +137,7 @@ class IsometricEmbedding:
     domain : Domain
         Where F may be evaluated.
     method : str
-        "closed-form" or "spectral".
+        "closed-form", "spectral", or "mixed" if only a part was solved for.
     certificate : ClosedForm, SampledDefect or OtherMetric
         What the isometry rests on; `OtherMetric` if F was loaded for an R that it was not made for.
     """
