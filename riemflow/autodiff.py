@@ -87,17 +87,27 @@ def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
     return derivative_of_fun
 
 
-def hessian_along(gradient: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return (x, v) -> the derivative of ∂(gradient) along v: two [..., m] -> [..., m, m].
+def has_forward(fun: Function, x: np.ndarray) -> bool:
+    """Tell whether autograd has a forward sweep for all that f is made of."""
+    try:
+        directional(fun)(x, np.ones_like(x))
+    except NotImplementedError:
+        return False
+    return True
 
-    One forward sweep through Hessian-vector products with all unit vectors, for a batched gradient.
+
+def hessian_along(slope: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return (x, v) -> the derivative of ∇²f along v from slope = ∇f: two [..., m] -> [..., m, m].
+
+    Row k is the gradient of (∇²f v)_k, that of f's slope along v; all rows are swept at once. Reverse sweeps
+    only: not all of autograd's functions, gammaln for one, know the forward ones.
     """
 
     def derivative_of_hessian(x, v):
-        units = np.broadcast_to(np.eye(x.shape[-1]), (*x.shape, x.shape[-1])).copy()
+        units = np.broadcast_to(np.eye(x.shape[-1]), (*x.shape, x.shape[-1]))
         rows, along = (np.broadcast_to(a[..., None, :], units.shape).copy() for a in (x, v))
-        product = directional(gradient)
-        return directional(lambda y: product(y, units))(rows, along)
+        product = gradient(lambda y: anp.sum(slope(y) * along, axis=-1))
+        return gradient(lambda y: anp.sum(product(y) * units, axis=-1))(rows)
 
     return derivative_of_hessian
 

@@ -129,7 +129,7 @@ class LegendreFunction:
             automatic = self._callables["third"]
             points = autodiff.points_near(self.domain.interior, self._belongs)
             self._callables["third"] = autodiff.seen_through(hessian, automatic, points, self._belongs, 2)
-            if self._callables["third"] is automatic:
+            if self._callables["third"] is automatic and autodiff.has_forward(hessian, self.domain.interior):
                 self._hessian_along = autodiff.directional(hessian)
 
     def _define(self, dim: int, *, name: str, interior: Any, is_mirror_map: bool | None) -> None:

@@ -3,6 +3,8 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.scipy.special import gammaln, polygamma
+from scipy import special
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.legendre import BurgEntropy, LegendreFunction, NegativeEntropy, Quadratic, SquaredNorm
@@ -220,3 +222,19 @@ def test_bregman_divergence_is_never_negative_and_broadcasts():
     series = sum((-1.0) ** k * t**k / (k * (k - 1)) for k in range(2, 12))
     near = np.abs(t).max(axis=-1) < 0.01
     np.testing.assert_allclose(D[near], (w0 * series).sum(-1)[near], rtol=1e-6)
+
+
+def test_third_derivatives_of_functions_without_a_forward_sweep():
+    """ψ'' of the trigamma's derivative; autograd knows no forward derivative of gammaln and polygamma."""
+
+    def value(w):
+        return anp.sum(gammaln(w), axis=-1)
+
+    def hessian(w):
+        return polygamma(1, w)[..., None] * np.eye(2)
+
+    w, v = np.array([[0.7, 2.0], [1.5, 3.0]]), np.array([[1.0, -2.0], [0.5, 0.3]])
+    expected = (special.polygamma(2, w) * v)[..., None] * np.eye(2)
+    for options in ({}, {"hessian": hessian}):
+        R = LegendreFunction(value, 2, domain=positive, **options)
+        np.testing.assert_allclose(R._third_along(w, v), expected, rtol=1e-12, atol=1e-14)
