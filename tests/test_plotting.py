@@ -182,6 +182,13 @@ def test_convergence_shows_every_fit_and_the_tolerance(surface, drawn):
     assert set(tolerance) == {1e-7} and right.lines[0].get_xdata()[-1] == history[-1].seconds
 
 
+def test_convergence_of_two_parts_is_two_ladders(drawn):
+    F = rf.embed(rf.legendre.product(R, R), rf.Box(-np.ones(4), np.ones(4)), tol=1e-4)
+    left = drawn(plot_convergence(F))[0]
+    first, _, second, _, _ = (line.get_ydata() for line in left.lines)
+    assert [*first, *second] == [fit.defect for fit in F.certificate.history] and len(second) == len(first)
+
+
 def test_a_loaded_embedding_is_drawn_without_a_defect_it_cannot_know(surface, tmp_path, drawn):
     L = rf.load_embedding(surface.save(tmp_path / "F"))
     assert len(drawn(L.plot(np.array([[0.0, 0.0], [0.1, 0.1]])))) == 1  # no colour bar
