@@ -7,7 +7,7 @@ import pytest
 
 import riemflow as rf
 from riemflow.commuting.classification import classify
-from riemflow.legendre import SquaredNorm
+from riemflow.legendre import NegativeEntropy
 from riemflow.losses import Linear, Piecewise
 from riemflow.plotting import draw_schedules, draw_witness, plot_convergence
 from riemflow.plotting.embeddings import _grid
@@ -144,19 +144,19 @@ def test_flows_are_drawn_on_the_surface(surface, drawn):
 @pytest.mark.parametrize(
     "region",
     [
-        rf.Ball([0.1, 0.0], 0.6),
-        rf.Box([-0.3, -0.2], [0.4, 0.1]),
-        rf.BregmanBall(rf.legendre.NegativeEntropy(2), [1.0, 1.0], 0.2),
+        rf.Box([0.5, 0.5], [1.0, 1.0]),
+        rf.Ball([1.0, 1.0], 0.5),
+        rf.Polytope([[-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]], [-0.1, -0.1, 1.1]),
+        rf.BregmanBall(NegativeEntropy(2), [1.0, 1.0], 0.2),
     ],
-    ids=["ball", "box", "Bregman ball"],
+    ids=["box", "ball", "polytope", "Bregman ball"],
 )
 def test_the_grid_fills_the_region(region):
-    F = rf.embed(SquaredNorm(2), region)
+    F = rf.embed(NegativeEntropy(2), region)
     w = _grid(F, []).reshape(-1, 2)
     assert region.belongs(w).all()
-    for axis in range(2):  # its sides are reached
-        low, high = region.bounding_box()
-        np.testing.assert_allclose([w[:, axis].min(), w[:, axis].max()], [low[axis], high[axis]], atol=2e-3)
+    low, high = region.bounding_box()  # its sides are reached, corners only nearly
+    np.testing.assert_allclose([w.min(axis=0), w.max(axis=0)], [low, high], atol=0.1 * (high - low).max())
 
 
 @pytest.mark.parametrize("ambient_dim", [1, 2, 4])
@@ -182,6 +182,13 @@ def test_convergence_shows_every_fit_and_the_tolerance(surface, drawn):
     assert set(tolerance) == {1e-7} and right.lines[0].get_xdata()[-1] == history[-1].seconds
 
 
+def test_convergence_of_two_parts_is_two_ladders(drawn):
+    F = rf.embed(rf.legendre.product(R, R), rf.Box(-np.ones(4), np.ones(4)), tol=1e-4)
+    left = drawn(plot_convergence(F))[0]
+    first, _, second, _, _ = (line.get_ydata() for line in left.lines)
+    assert [*first, *second] == [fit.defect for fit in F.certificate.history] and len(second) == len(first)
+
+
 def test_a_loaded_embedding_is_drawn_without_a_defect_it_cannot_know(surface, tmp_path, drawn):
     L = rf.load_embedding(surface.save(tmp_path / "F"))
     assert len(drawn(L.plot(np.array([[0.0, 0.0], [0.1, 0.1]])))) == 1  # no colour bar
@@ -199,6 +206,9 @@ def test_what_cannot_be_drawn_is_refused(surface, drawn):
         surface.plot(np.array([[0.0, 0.0], [2.0, 0.0]]))
     with pytest.raises(rf.ShapeError, match="shape"):
         surface.plot([np.zeros(2)])
+    horseshoe = rf.Tube([[1.0, 1.0], [2.0, 1.0], [2.0, 2.0], [1.0, 2.0]], 0.1)
+    with pytest.raises(rf.ShapeError, match="embed a box or a convex region"):
+        rf.embed(rf.legendre.NegativeEntropy(2), horseshoe).plot()
     with pytest.raises(rf.RiemflowError, match="no convergence to draw"):
         plot_convergence(entropy)
     open_figures = plt.get_fignums()

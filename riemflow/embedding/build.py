@@ -89,7 +89,7 @@ def embed(
         If the user interrupts the spectral solver; `.partial` is the best F so far, the iterate of an
         unfinished degree included, or None.
     OSError
-        If F cannot be saved; `.partial` is F.
+        If F cannot be written; `.partial` is F.
     """
     for name, value, allowed in (("method", method, METHODS), ("coordinates", coordinates, COORDINATES)):
         if value not in allowed:
@@ -109,7 +109,12 @@ def embed(
             region_arrays(region)  # raises now if the region cannot be saved
     F = _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save)
     if save is not None:
-        F.save(save)
+        try:
+            F.save(save)
+        except DomainError as error:
+            told: Any = error
+            told.partial = F
+            raise
     return F
 
 
@@ -135,7 +140,7 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
             "Box(lower, upper)."
         )
     if missing is not None and ambient_dim is None:
-        options = {"tol": tol, "coordinates": coordinates, "seed": seed, "progress": progress}
+        options = {"tol": tol, "coordinates": coordinates, "seed": seed, "progress": progress, "save": save}
         try:
             F = mixed(metric, region, **options)
             if F is not None:
@@ -154,7 +159,7 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
         coordinates=coordinates,
         seed=seed,
         progress=progress,
-        save=save,
+        keep=None if save is None else lambda F: F.save(save),
     )
 
 

@@ -108,7 +108,14 @@ class MixedEmbedding(MapEmbedding):
 
 
 def mixed(
-    metric: Metric, region: Region, *, tol: float, coordinates: str, seed: int, progress: bool
+    metric: Metric,
+    region: Region,
+    *,
+    tol: float,
+    coordinates: str,
+    seed: int,
+    progress: bool,
+    save: Any = None,
 ) -> MixedEmbedding | None:
     """Embed what has a closed form by it, the rest in blocks by the spectral solver; None if nothing splits.
 
@@ -125,6 +132,8 @@ def mixed(
         If the box around a part's image of the region is not inside its domain.
     ConvergenceError
         If a part is not solved to 1e-4.
+    KeyboardInterrupt
+        If the user interrupts it; `.partial` is the whole with the last part as far as it is solved, or None.
     """
     R = metric.legendre
     if R is None:
@@ -161,18 +170,28 @@ def mixed(
         check_region(place, own)
     began = time.perf_counter()
     parts += [Part(term.factor, term.A, term.b, term.R, None) for term in closed]
-    for own, place, A, b in jobs:
+    for k, (own, place, A, b) in enumerate(jobs):
+
+        def assembled(F: SpectralEmbedding, A=A, b=b) -> MixedEmbedding:
+            mix = MixedEmbedding(metric, region, [*parts, Part(1.0, A, b, None, F)])
+            mix.certificate = _certificate(mix, tol, time.perf_counter() - began, R.dim * left)
+            return mix
+
+        # Before the last part there is no whole that could be kept.
+        last = k == len(jobs) - 1
+        keep = (lambda F, assembled=assembled: assembled(F).save(save)) if last and save is not None else None
+        options = {"tol": tol, "coordinates": coordinates, "seed": seed, "progress": progress}
         try:
-            F = spectral(own, place, tol=tol, coordinates=coordinates, seed=seed, progress=progress)
+            F = spectral(own, place, keep=keep, **options)
         except KeyboardInterrupt as error:
-            # A part's embedding is none of the whole.
             interrupt: Any = error
-            interrupt.partial = None
+            part = interrupt.partial
+            interrupt.partial = assembled(part) if last and part is not None else None
             raise
+        if last:
+            return assembled(F)
         parts.append(Part(1.0, A, b, None, F))
-    F = MixedEmbedding(metric, region, parts)
-    F.certificate = _certificate(F, tol, time.perf_counter() - began, R.dim * left)
-    return F
+    return None
 
 
 def _terms(R: LegendreFunction, c: float, A: np.ndarray, b: np.ndarray) -> Iterator[Term]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from riemflow.embedding.spectral import SpectralEmbedding
 
 N_CHECK = 4000
+Keep = Callable[["SpectralEmbedding"], Any]
 
 
 class Record:
@@ -33,8 +34,10 @@ class Record:
         The one with the least defect; its certificate holds all fits until then.
     """
 
-    def __init__(self, metric: Metric, region: Region, *, tol: float, seed: int, progress: bool, save: Any):
-        self.metric, self.tol, self.save = metric, tol, save
+    def __init__(
+        self, metric: Metric, region: Region, *, tol: float, seed: int, progress: bool, keep: Keep | None
+    ):
+        self.metric, self.tol, self.keep = metric, tol, keep
         self.points = check_points(region, N_CHECK, seed)
         self.started = time.perf_counter()
         self.best: SpectralEmbedding | None = None
@@ -58,7 +61,7 @@ class Record:
         self._show(f"degree {degree}, residual {residual:.1e}")
 
     def offer(self, F: SpectralEmbedding, residual: float | None, start: int = 0) -> SampledDefect:
-        """Measure F's defect and keep F if it is the best; save it then, if asked to.
+        """Measure F's defect; if F is the best, hold on to it and hand it to `keep`, which may save it.
 
         `residual` is that of the fit, None if F is no fit's result; `start` counts the ladders.
         """
@@ -82,8 +85,8 @@ class Record:
         )
         if self.best is None or found.defect < self.best.certificate.defect:
             F.certificate, self.best = found, F
-            if self.save is not None:
-                F.save(self.save)
+            if self.keep is not None:
+                self.keep(F)
         self._bar.update()
         self._show(f"degree {F.degree}")
         return found

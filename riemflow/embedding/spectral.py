@@ -12,7 +12,7 @@ from riemflow.embedding.certificate import sup_bound
 from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.embedding import IsometricEmbedding
 from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
-from riemflow.embedding.record import Record
+from riemflow.embedding.record import Keep, Record
 from riemflow.embedding.region import Box
 from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
 from riemflow.embedding.spectral_moments import TensorEquations
@@ -126,7 +126,7 @@ def spectral(
     coordinates: str = "auto",
     seed: int = 0,
     progress: bool = False,
-    save: Any = None,
+    keep: Keep | None = None,
 ) -> SpectralEmbedding:
     """Solve ∂Fᵀ∂F = g for polynomials F of growing degree until the defect at a check set is within `tol`.
 
@@ -152,7 +152,7 @@ def spectral(
     D = ambient_dim if ambient_dim is not None else 1 if d == 1 else d * (d + 3) // 2
     if D < d:
         raise DomainError(f"ambient_dim = {D} is less than d = {d}: no such embedding exists.")
-    with Record(metric, region, tol=tol, seed=seed, progress=progress, save=save) as record:
+    with Record(metric, region, tol=tol, seed=seed, progress=progress, keep=keep) as record:
         try:
             if d == 1:
                 record.offer(_arc_length(metric, region, D), None)

@@ -76,11 +76,16 @@ def plot_convergence(F: IsometricEmbedding) -> Figure:
         )
     plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
-    for start in sorted({fit.start for fit in history}):
-        fits = [fit for fit in history if fit.start == start]
+    # Each start has a ladder of its own, and so has each part of an F put together from several.
+    ladders: list[list] = []
+    for fit in history:
+        if not ladders or fit.start != ladders[-1][-1].start or fit.seconds < ladders[-1][-1].seconds:
+            ladders.append([])
+        ladders[-1].append(fit)
+    for k, fits in enumerate(ladders):
         degrees, seconds = [fit.degree for fit in fits], [fit.seconds for fit in fits]
-        defects, color = [fit.defect for fit in fits], f"C{start}"
-        name = "" if start == 0 == history[-1].start else f", start {start + 1}"
+        defects, color = [fit.defect for fit in fits], f"C{k}"
+        name = f", ladder {k + 1}" if len(ladders) > 1 else ""
         left.semilogy(degrees, defects, "o-", color=color, label="largest defect off the points" + name)
         left.semilogy(degrees, [fit.residual for fit in fits], "x--", color=color, label="residual" + name)
         right.semilogy(seconds, defects, "o-", color=color)

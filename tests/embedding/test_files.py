@@ -47,6 +47,8 @@ SCALAR = LegendreFunction(lambda w: (w * anp.log(w)).sum(-1), 1, domain=lambda w
 # Name: (R, region, options).
 SPECTRAL = {
     "raw": (OWN, SQUARE, {"tol": 1e-5, "coordinates": "raw"}),
+    "polytope": (OWN, rf.Polytope([[-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]], [0.5, 0.5, 1.0]), {"tol": 1e-4}),
+    "tube": (OWN, rf.Tube([[0.0, 0.0], [0.3, 0.0], [0.3, 0.3]], 0.1), {"tol": 1e-4}),
     "ball": (OWN, rf.Ball([0.1, 0.0], 0.8), {"tol": 1e-4}),
     "curved axes": (POSITIVE, rf.Box([0.05, 0.1], [1.0, 1.5]), {"tol": 1e-5, "coordinates": "log-slack"}),
     "d = 1": (SCALAR, rf.Box([0.1], [4.0]), {}),
@@ -256,6 +258,9 @@ def test_a_region_that_is_not_made_of_numbers_is_refused_before_the_solve(monkey
     class Odd(rf.Box):
         pass
 
+    ball = rf.BregmanBall(NegativeEntropy(2), [1.0, 1.0], 0.2)
+    with pytest.raises(DomainError, match="BregmanBall is not made of numbers alone"):
+        rf.embed(NegativeEntropy(2), ball).save("unused")
     monkeypatch.setattr("riemflow.embedding.build._embed", lambda *a: pytest.fail("it solved"))
     with pytest.raises(DomainError, match="Odd is not made of numbers alone"):
         rf.embed(OWN, Odd([0.0, 0.0], [1.0, 1.0]), save="unused")

@@ -97,6 +97,33 @@ def test_a_ball_too(interrupted_at):
     assert caught.value.partial.certificate.defect < 0.1
 
 
+@pytest.mark.parametrize("k", [3, 12])
+def test_of_a_sum_only_a_part_is_solved_but_the_whole_is_kept(interrupted_at, tmp_path, k):
+    both = R + 0.5 * rf.legendre.SquaredNorm(2)
+    interrupted_at(k)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        rf.embed(both, SQUARE, tol=1e-9, save=tmp_path / "F")
+    F = caught.value.partial
+    assert F.method == "mixed" and F.ambient_dim == 7 and not F.certificate.passed
+    w = SQUARE.sample(500, np.random.default_rng(1))
+    assert F.metric_defect(w).max() <= 1.2 * F.certificate.defect < 1
+    np.testing.assert_array_equal(rf.load_embedding(tmp_path / "F", both)(w), F(w))
+
+
+def test_the_first_of_two_parts_alone_is_no_embedding_to_keep(interrupted_at, tmp_path):
+    two = rf.legendre.product(R, R)
+    place = rf.Box(-np.ones(4), np.ones(4))
+    calls = interrupted_at(10**9)
+    rf.embed(two, place, tol=1e-4)
+    for k, kept in ((2, False), (len(calls), True)):
+        interrupted_at(k)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            rf.embed(two, place, tol=1e-4, save=tmp_path / f"F{k}")
+        F = caught.value.partial
+        assert (F is not None) == kept == (tmp_path / f"F{k}.npz").exists()
+    assert F is not None and F.dim == 4 and F.ambient_dim == 10
+
+
 def test_an_interrupt_while_the_bound_is_computed_keeps_what_was_found(monkeypatch):
     def interrupt(F):
         raise KeyboardInterrupt
