@@ -16,6 +16,7 @@ from riemflow.commuting import (
     lie_bracket,
 )
 from riemflow.embedding import (
+    Atlas,
     Ball,
     Box,
     BregmanBall,
@@ -38,6 +39,7 @@ from riemflow.errors import (
 )
 from riemflow.flows import (
     Flow,
+    atlas_flow,
     cartan_development,
     gradient_descent,
     gradient_flow,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Atlas",
     "Ball",
     "Box",
     "BregmanBall",
@@ -79,6 +82,7 @@ __all__ = [
     "ShapeError",
     "SublevelSet",
     "Tube",
+    "atlas_flow",
     "cartan_development",
     "check_commuting",
     "check_regular",

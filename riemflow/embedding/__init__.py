@@ -1,5 +1,6 @@
 """Reverse theory: isometric embeddings of ∇²R in closed form or by a spectral solver, and their inverses."""
 
+from riemflow.embedding.atlas import Atlas, AtlasCertificate
 from riemflow.embedding.build import embed, parametrization_from_legendre
 from riemflow.embedding.certificate import SupBound
 from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding, SampledDefect, bracket_defect
@@ -13,6 +14,8 @@ from riemflow.embedding.stray import stray_bound
 from riemflow.embedding.tube import Tube
 
 __all__ = [
+    "Atlas",
+    "AtlasCertificate",
     "Ball",
     "Box",
     "BregmanBall",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from riemflow.embedding.atlas import atlas
 from riemflow.embedding.closed_form import closed_form
 from riemflow.embedding.contents import region_arrays
 from riemflow.embedding.coordinates import KINDS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from riemflow.embedding.parametrization import EmbeddedParametrization
     from riemflow.embedding.region import Region
 
-METHODS = ("auto", "closed-form", "spectral")
+METHODS = ("auto", "closed-form", "spectral", "atlas")
 COORDINATES = ("auto", *KINDS)
 
 
@@ -36,7 +37,7 @@ def embed(
     seed: int = 0,
     progress: bool = False,
     save: Any = None,
-) -> IsometricEmbedding:
+) -> Any:
     """Return F with ∂F(w)ᵀ ∂F(w) = g(w), g = ∇²R (Thm 5.1) or any Riemannian metric (Nash's theorem).
 
     Gradient flow through ``G = F.parametrization()`` is then the Riemannian gradient flow of g,
@@ -59,10 +60,11 @@ def embed(
         For the spectral solver: the largest ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ accepted at 4,000 points it was
         not fitted to. If only 1e-4 or better is reached, F is returned with
         ``F.certificate.passed`` False.
-    method : {"auto", "closed-form", "spectral"}
+    method : {"auto", "closed-form", "spectral", "atlas"}
         "auto" reads a closed form off R's structure where it can. Of an R that has none it splits off the
         parts that have one, and blocks that separate after a linear change of variables (``F.method`` is then
-        "mixed"), and solves for the rest. "spectral" solves for all in one piece.
+        "mixed"), and solves for the rest. "spectral" solves for all in one piece. "atlas" covers the region
+        by many charts, each with an F of its own, and returns an `Atlas`: not one F.
     coordinates : {"auto", "raw", "log-slack", "arc-length", "dual"}
         Of each axis, in which the spectral solver's F is a polynomial; see `coordinates.choose_axes`.
     seed : int
@@ -72,6 +74,10 @@ def embed(
     save : path, optional
         Where to save F, as `IsometricEmbedding.save` does. The spectral solver saves each F that is better
         than those before it, so that the best is kept should the process be killed.
+
+    Returns
+    -------
+    IsometricEmbedding, or Atlas for method="atlas"
 
     Raises
     ------
@@ -107,6 +113,18 @@ def embed(
         check_region(region, metric)
         if save is not None:
             region_arrays(region)  # raises now if the region cannot be saved
+    if method == "atlas":
+        if save is not None:
+            raise DomainError("An atlas is many embeddings, not one that a file holds: leave save= out.")
+        return atlas(
+            metric,
+            _needed(region, metric),
+            ambient_dim=ambient_dim,
+            tol=tol,
+            coordinates=coordinates,
+            seed=seed,
+            progress=progress,
+        )
     F = _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save)
     if save is not None:
         try:
@@ -134,11 +152,7 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
             if method == "closed-form" or region is None:
                 raise
             missing = error
-    if region is None:
-        raise DomainError(
-            f"The spectral solver needs a region to embed {metric.name} on: pass region=, such as "
-            "Box(lower, upper)."
-        )
+    region = _needed(region, metric)
     if missing is not None and ambient_dim is None:
         options = {"tol": tol, "coordinates": coordinates, "seed": seed, "progress": progress, "save": save}
         try:
@@ -161,6 +175,15 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
         progress=progress,
         keep=None if save is None else lambda F: F.save(save),
     )
+
+
+def _needed(region: Region | None, metric: Metric) -> Region:
+    if region is None:
+        raise DomainError(
+            f"The spectral solver needs a region to embed {metric.name} on: pass region=, such as "
+            "Box(lower, upper)."
+        )
+    return region
 
 
 def _closed_form(metric: Metric, region: Region | None) -> IsometricEmbedding:
@@ -186,4 +209,6 @@ def parametrization_from_legendre(
         As `embed`.
     """
     require_kind("R", R, LegendreFunction)
+    if embed_options.get("method") == "atlas":
+        raise DomainError("An atlas is many charts, without one G: follow flows through it by atlas_flow.")
     return embed(R, region, **embed_options).parametrization()

@@ -50,6 +50,7 @@ SMALL = 5500
 STARTS = 4
 # The fit aims below the tolerance, since its points' mean is smaller than the largest defect elsewhere.
 AIM, IN_SIGHT = 0.05, 20.0
+BEHIND = 30.0  # times the defect that a fit of this degree should have, if few are left to be tried
 # A defect this large is no embedding to work with, whatever the tolerance.
 WORST = 1e-4
 MARGIN = 0.02  # Newton's iterates may leave the region by this share of its half-width
@@ -127,12 +128,14 @@ def spectral(
     seed: int = 0,
     progress: bool = False,
     keep: Keep | None = None,
+    most_degree: int | None = None,
 ) -> SpectralEmbedding:
     """Solve ∂Fᵀ∂F = g for polynomials F of growing degree until the defect at a check set is within `tol`.
 
     The equations, whitened by g^{-1/2}, are exactly quadratic in F's coefficients; each degree starts from
     the last one's solution and is solved by Levenberg–Marquardt. D = d(d+3)/2 by default, where the
-    equations have free solutions (1 for d = 1, where F = ∫√g).
+    equations have free solutions (1 for d = 1, where F = ∫√g). Degrees above `most_degree` are not tried,
+    and none once it is plain that the tolerance is out of their reach.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def spectral(
             if d == 1:
                 record.offer(_arc_length(metric, region, D), None)
             else:
-                _search(metric, region, D, tol, coordinates, seed, record)
+                _search(metric, region, D, tol, coordinates, seed, record, most_degree)
             best = record.finished()
             assert best is not None  # every ladder has a step
             return _accepted(best)
@@ -167,18 +170,20 @@ def spectral(
             raise
 
 
-def _search(metric, region, D, tol, coordinates, seed, record: Record) -> None:
+def _search(metric, region, D, tol, coordinates, seed, record: Record, most_degree) -> None:
     """Offer the embeddings of one ladder of degrees, or of several, until one passes."""
     d = metric.dim
+    ladder = [n for n in LADDER[d] if most_degree is None or n <= most_degree]
     kind, axes, _ = choose_axes(metric, region, coordinates)
     # With fewer dimensions than the free one, starts differ by orders in what they reach.
     starts = STARTS if d * (d + 1) // 2 <= D < d * (d + 3) // 2 else 1
     for start in range(starts):
-        candidates = _ladder(metric, region, kind, axes, D, tol, seed + 1000 * start, record)
-        if _climb(candidates, record, start):
+        candidates = _ladder(metric, region, kind, axes, D, tol, seed + 1000 * start, record, ladder)
+        if _climb(candidates, record, start, most_degree):
             return
     if D >= d * (d + 3) // 2 and _is_to_be_wound(metric, region, axes):
-        _climb(_ladder(metric, region, kind, axes, D, tol, seed, record, wound=True), record, starts)
+        candidates = _ladder(metric, region, kind, axes, D, tol, seed, record, ladder, wound=True)
+        _climb(candidates, record, starts, most_degree)
 
 
 def _is_to_be_wound(metric, region, axes) -> bool:
@@ -197,8 +202,8 @@ def _middle(region, basis) -> np.ndarray:
     return w if region._belongs(w) else region.center
 
 
-def _climb(candidates, record: Record, start: int) -> bool:
-    """Offer candidates until one passes, and tell so, or until they cease to gain."""
+def _climb(candidates, record: Record, start: int, most_degree: int | None) -> bool:
+    """Offer candidates until one passes, and tell so, or until they cease to gain or fall far behind."""
     least, idle = np.inf, 0
     for F, residual in candidates:
         found = record.offer(F, residual, start)
@@ -209,6 +214,10 @@ def _climb(candidates, record: Record, start: int) -> bool:
         # Solves in a row without gain have met the floor that rounding or the metric sets.
         if idle >= (2 if least < 1e-6 else 4):
             break
+        if most_degree is not None and F.degree >= 0.5 * most_degree:
+            # Geometric decay would reach the tolerance at the most degree.
+            if least > BEHIND * record.tol ** (F.degree / most_degree):
+                break
     return False
 
 
@@ -227,10 +236,10 @@ def _accepted(F: SpectralEmbedding) -> SpectralEmbedding:
     return F
 
 
-def _ladder(metric, region, kind, axes, D, tol, seed, record, *, wound=False):
+def _ladder(metric, region, kind, axes, D, tol, seed, record, ladder, *, wound=False):
     """Yield an embedding for each degree, each started from the one before, and its fit's residual."""
     coefficients, damping = np.zeros((0, D)), FIRST_DAMPING
-    for degree in LADDER[metric.dim]:
+    for degree in ladder:
         basis = ChebyshevBasis(axes, degree)
         if len(coefficients) > 0:
             start = np.zeros((basis.size, D))

@@ -1,5 +1,6 @@
 """Gradient, mirror and Riemannian flows, their discrete steps and their limits."""
 
+from riemflow.flows.atlas import atlas_flow
 from riemflow.flows.bregman import check_bregman_function
 from riemflow.flows.convergence import check_bregman_decrease, check_limit_optimality, check_loss_decrease
 from riemflow.flows.descent import Descent, gradient_descent, mirror_descent
@@ -14,6 +15,7 @@ __all__ = [
     "BregmanMinimum",
     "Descent",
     "Flow",
+    "atlas_flow",
     "cartan_development",
     "check_bregman_decrease",
     "check_bregman_function",

@@ -214,15 +214,20 @@ def run_flow(
         solution,
         dict(maps),
     )
-    if throw and status == "interrupted":
+    return require_good(flow) if throw else flow
+
+
+def require_good(flow: Flow) -> Flow:
+    """Return a flow that did what was asked; raise with it as `partial` otherwise."""
+    if flow.status == "interrupted":
         # A loop over flows has to end as well; what was reached goes with the exception.
-        interrupt: Any = KeyboardInterrupt(message)
+        interrupt: Any = KeyboardInterrupt(flow.message)
         interrupt.partial = flow
         raise interrupt
-    if throw and status not in GOOD:
+    if flow.status not in GOOD:
         raise ConvergenceError(
-            f"The flow ended early with status {status!r}: {message}. Shorten t, change the start or the "
-            "loss, or pass throw=False to get what was reached.",
+            f"The flow ended early with status {flow.status!r}: {flow.message}. Shorten t, change the start "
+            "or the loss, or pass throw=False to get what was reached.",
             partial=flow,
         )
     return flow
