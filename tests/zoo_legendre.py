@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.scipy.special import gammaln
 
 from riemflow.legendre import (
+    Beta,
     BurgEntropy,
+    Dirichlet,
     FermiDirac,
+    Gamma,
     HyperbolicEntropy,
     LegendreFunction,
     LogBarrier,
@@ -22,6 +26,7 @@ from riemflow.legendre import (
     LogSumExp,
     LorentzBarrier,
     NegativeEntropy,
+    Normal,
     Quadratic,
     SimplexEntropy,
     SoftplusSum,
@@ -238,6 +243,40 @@ CASES = [
         lambda mu: -3 - anp.log(determinant(-mu * np.array([1, 0.5, 0.5, 1, 0.5, 1]))),
         outside=([1.0, 1.0, 0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, -1.0, 0.0, -1.0]),
         outside_conjugate=([1.0, 0.0, 0.0, 1.0, 0.0, 1.0], [-1.0, 2.0, 0.0, -1.0, 0.0, -1.0]),
+    ),
+    LegendreCase(
+        "Normal",
+        Normal,
+        lambda w: -(w[..., 0] ** 2) / (4 * w[..., 1]) - 0.5 * anp.log(-2 * w[..., 1]),
+        lambda rng, n: np.stack([rng.uniform(-2, 2, n), -rng.uniform(0.2, 3, n)], axis=1),
+        False,
+        lambda mu: -0.5 - 0.5 * anp.log(mu[..., 1] - mu[..., 0] ** 2),
+        outside=([0.0, 0.0], [1.0, 0.5]),
+        outside_conjugate=([1.0, 1.0 - 1e-9], [1.0, 0.0]),
+    ),
+    LegendreCase(
+        "Gamma",
+        Gamma,
+        lambda w: gammaln(w[..., 0]) - w[..., 0] * anp.log(-w[..., 1]),
+        lambda rng, n: np.stack([rng.uniform(0.3, 4, n), -rng.uniform(0.3, 3, n)], axis=1),
+        False,
+        outside=([0.0, -1.0], [1.0, 0.0], [-1.0, -1.0]),
+    ),
+    LegendreCase(
+        "Beta",
+        Beta,
+        lambda w: anp.sum(gammaln(w), axis=-1) - gammaln(anp.sum(w, axis=-1)),
+        uniform(0.3, 4.0, 2),
+        False,
+        outside=([0.0, 1.0], [1.0, -0.1]),
+    ),
+    LegendreCase(
+        "Dirichlet",
+        lambda: Dirichlet(3),
+        lambda w: anp.sum(gammaln(w), axis=-1) - gammaln(anp.sum(w, axis=-1)),
+        uniform(0.3, 4.0, 3),
+        False,
+        outside=([0.0, 1.0, 1.0], [1.0, -0.1, 2.0]),
     ),
 ]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding
-from riemflow.embedding.hyperbolic import LogDet2Map, LorentzMap
+from riemflow.embedding.hyperbolic import LogDet2Map, LorentzConjugateMap, LorentzMap
 from riemflow.embedding.maps import (
     AffineMap,
     BlockMap,
@@ -27,7 +27,7 @@ from riemflow.embedding.metric import as_metric
 from riemflow.embedding.region import MOST_CORNERS, Box, Region
 from riemflow.errors import NoClosedFormError
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
-from riemflow.legendre.barriers import LogDet, LorentzBarrier
+from riemflow.legendre.barriers import LogDet, LorentzBarrier, LorentzConjugate
 from riemflow.legendre.entropies import BurgEntropy, NegativeEntropy
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, SimplexEntropy
@@ -178,6 +178,13 @@ def _(R: LorentzBarrier, extremes):
     if R.dim == 1:
         return embedding_map(BurgEntropy(1), extremes)
     return LorentzMap(_needed(R, extremes))
+
+
+@embedding_map.register
+def _(R: LorentzConjugate, extremes):
+    if R.dim == 1:
+        return embedding_map(BurgEntropy(1).compose([[-1.0]]), extremes)
+    return LorentzConjugateMap(_needed(R, extremes))
 
 
 @embedding_map.register

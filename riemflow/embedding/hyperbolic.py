@@ -191,6 +191,35 @@ class LorentzMap(_ThroughHalfSpace):
         return np.concatenate([u[..., :-1], s[..., None]], axis=-1)
 
 
+class LorentzConjugateMap(_ThroughHalfSpace):
+    """The same in the dual coordinates μ = (z, m), m < 0: x = z/(-m) and y = 2/√(-m)."""
+
+    def __init__(self, extremes: np.ndarray):
+        self._place(4.0, extremes)
+
+    def coordinates(self, w):
+        v = -1.0 / w[..., -1:]
+        return np.concatenate([v * w[..., :-1], 2.0 * np.sqrt(v)], axis=-1)
+
+    def coordinate_derivatives(self, w):
+        d, z = self.dim, w[..., :-1]
+        v = -1.0 / w[..., -1]  # ∂v/∂m = v²
+        first, second = np.zeros((*w.shape, d)), np.zeros((*w.shape, d, d))
+        i = np.arange(d - 1)
+        first[..., i, i] = v[..., None]
+        first[..., i, -1] = (v * v)[..., None] * z
+        first[..., -1, -1] = v**1.5
+        second[..., i, i, -1] = second[..., i, -1, i] = (v * v)[..., None]
+        second[..., i, -1, -1] = 2.0 * (v**3)[..., None] * z
+        second[..., -1, -1, -1] = 1.5 * v**2.5
+        return first, second
+
+    def start(self, x):
+        u = self.half_space.start(x)
+        m = -((2.0 / u[..., -1:]) ** 2)
+        return np.concatenate([-m * u[..., :-1], m], axis=-1)
+
+
 class ShapeOfMatrix(_ThroughHalfSpace):
     """The hyperbolic factor 2(dx² + dy²)/y² of -ln det [[a, b], [b, c]], x = b/a, y = √δ/a, δ = ac - b²."""
 

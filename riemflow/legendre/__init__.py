@@ -9,14 +9,18 @@ from riemflow.legendre.entropies import (
     NegativeEntropy,
     TsallisEntropy,
 )
+from riemflow.legendre.families import Beta, Dirichlet, Gamma, Normal
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
 from riemflow.legendre.ridge import LogBarrier, SoftplusSum
 
 __all__ = [
+    "Beta",
     "BurgEntropy",
+    "Dirichlet",
     "FermiDirac",
+    "Gamma",
     "HyperbolicEntropy",
     "LegendreFunction",
     "LogBarrier",
@@ -25,6 +29,7 @@ __all__ = [
     "LogSumExp",
     "LorentzBarrier",
     "NegativeEntropy",
+    "Normal",
     "Quadratic",
     "SimplexEntropy",
     "SoftplusSum",

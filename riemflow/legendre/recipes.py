@@ -14,6 +14,7 @@ from riemflow.legendre.entropies import (
     NegativeEntropy,
     TsallisEntropy,
 )
+from riemflow.legendre.families import Beta, Dirichlet, Gamma, Normal
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
@@ -25,9 +26,10 @@ LEAVES: dict[type[LegendreFunction], dict[str, str]] = {
         leaf: {"dim": "dim"}
         for leaf in (
             *(SquaredNorm, NegativeEntropy, SimplexEntropy, BurgEntropy, FermiDirac, LogSumExp),
-            LorentzBarrier,
+            *(LorentzBarrier, Dirichlet),
         )
     },
+    **{leaf: {} for leaf in (Normal, Gamma, Beta)},
     TsallisEntropy: {"dim": "dim", "q": "q"},
     Quadratic: {"A": "A"},
     HyperbolicEntropy: {"u0": "u0", "v0": "v0"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from scipy import stats
 from zoo_legendre import (
     CASES,
     PENTAGON,
@@ -415,3 +416,24 @@ def test_hyperbolic_flat_coordinate_is_continuous_where_its_formula_changes():
 
 def test_tsallis_entropy_of_order_two_has_no_third_derivative():
     assert catalogue.TsallisEntropy(1, 2).third([5e-324]) == 0.0
+
+
+def test_families_against_scipy_stats():
+    """∇R is the mean of the statistics, ∇²R their covariance; here by quadrature of SciPy's densities."""
+    m, s, a, rate, alpha = 0.7, 1.3, 2.5, 1.7, np.array([1.5, 2.5])
+    cases = [
+        (catalogue.Normal(), [m / s**2, -0.5 / s**2], stats.norm(m, s), lambda x: np.array([x, x * x])),
+        (catalogue.Gamma(), [a, -rate], stats.gamma(a, scale=1 / rate), lambda x: np.array([np.log(x), x])),
+        (catalogue.Beta(), alpha, stats.beta(*alpha), lambda x: np.log([x, 1 - x])),
+    ]
+    for R, theta, law, statistics in cases:
+        mean = [law.expect(lambda x, i=i: statistics(x)[i]) for i in range(2)]
+        second = [
+            [law.expect(lambda x, i=i, j=j: statistics(x)[i] * statistics(x)[j]) for j in range(2)]
+            for i in range(2)
+        ]
+        np.testing.assert_allclose(R.gradient(theta), mean, rtol=1e-7)
+        np.testing.assert_allclose(R.hessian(theta), np.array(second) - np.outer(mean, mean), rtol=1e-6)
+    np.testing.assert_allclose(catalogue.Dirichlet(2).hessian(alpha), catalogue.Beta().hessian(alpha))
+    with pytest.raises(DomainError, match="dim"):
+        catalogue.Dirichlet(1)

@@ -1,0 +1,120 @@
+"""Log-partition functions of exponential families, in their natural parameters.
+
+Their Hessians are Fisher's information, and their gradients the expectations of the sufficient statistics.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import digamma, gammaln, polygamma
+
+from riemflow.legendre.algebra import Composed, Scaled, Tilted
+from riemflow.legendre.barriers import LorentzBarrier
+from riemflow.legendre.function import LegendreFunction
+from riemflow.validation import as_count
+
+
+class Normal(Tilted):
+    """R(θ) = -θ₁²/4θ₂ - ½ ln(-2θ₂) on θ₂ < 0: the normal family, θ = (m/s², -1/2s²).
+
+    The statistics are (x, x²), so that ∇R = (m, m² + s²). It is ``½ Q(√2 θ₁, 2θ₂) + ½`` with Q the conjugate
+    of `LorentzBarrier`, hence hyperbolic, and R* is ``-½ ln(η₂ - η₁²) - ½``. No mirror map.
+    """
+
+    def __init__(self):
+        half = Scaled(0.5, Composed(LorentzBarrier(2).conjugate, np.diag([np.sqrt(2.0), 2.0])))
+        super().__init__(half, np.zeros(2), 0.5)
+        self.name = "Normal"
+
+
+class Gamma(LegendreFunction):
+    """R(θ) = ln Γ(θ₁) - θ₁ ln(-θ₂) on θ₁ > 0, θ₂ < 0: the Gamma family of shape θ₁ and rate -θ₂.
+
+    The statistics are (ln x, x). No mirror map, since E ln x < ln E x.
+    """
+
+    def __init__(self):
+        self._define(2, name="Gamma", interior=[1.0, -1.0], is_mirror_map=False)
+
+    def _value(self, w):
+        return gammaln(w[..., 0]) - w[..., 0] * np.log(-w[..., 1])
+
+    def _gradient(self, w):
+        a, c = w[..., 0], w[..., 1]
+        return np.stack([digamma(a) - np.log(-c), -a / c], axis=-1)
+
+    def _hessian(self, w):
+        a, c = w[..., 0], w[..., 1]
+        hessian = np.empty((*w.shape, 2))
+        with np.errstate(over="ignore"):
+            hessian[..., 0, 0], hessian[..., 1, 1] = polygamma(1, a), a / c**2
+        hessian[..., 0, 1] = hessian[..., 1, 0] = -1.0 / c
+        return hessian
+
+    def _third(self, w):
+        a, c = w[..., 0], w[..., 1]
+        third = np.zeros((*w.shape, 2, 2))
+        with np.errstate(over="ignore"):
+            third[..., 0, 0, 0], third[..., 1, 1, 1] = polygamma(2, a), -2.0 * a / c**3
+            for i, j, k in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
+                third[..., i, j, k] = 1.0 / c**2
+        return third
+
+    def _belongs(self, w):
+        return np.isfinite(w).all(axis=-1) & (w[..., 0] > 0) & (w[..., 1] < 0)
+
+
+class Dirichlet(LegendreFunction):
+    """R(a) = Σ ln Γ(a_i) - ln Γ(Σ a_i) on a > 0: the Dirichlet family, with statistics ln x_i.
+
+    No mirror map, since Σ exp(E ln x_i) < 1.
+
+    Parameters
+    ----------
+    dim : int
+        d ≥ 2, the number of probabilities.
+    """
+
+    def __init__(self, dim: int):
+        dim = as_count("dim", dim, least=2)
+        self._define(dim, name="Dirichlet", interior=1.0, is_mirror_map=False)
+
+    def _value(self, w):
+        return gammaln(w).sum(axis=-1) - gammaln(w.sum(axis=-1))
+
+    def _gradient(self, w):
+        return digamma(w) - digamma(w.sum(axis=-1, keepdims=True))
+
+    def _hessian(self, w):
+        with np.errstate(over="ignore"):
+            return self._diagonal(polygamma(1, w)) - polygamma(1, w.sum(axis=-1))[..., None, None]
+
+    def _third(self, w):
+        third = np.empty((*w.shape, self.dim, self.dim))
+        i = np.arange(self.dim)
+        with np.errstate(over="ignore"):
+            third[...] = -polygamma(2, w.sum(axis=-1))[..., None, None, None]
+            third[..., i, i, i] += polygamma(2, w)
+        return third
+
+    def _third_along(self, w, v):
+        with np.errstate(over="ignore"):
+            common = polygamma(2, w.sum(axis=-1)) * v.sum(axis=-1)
+            return self._diagonal(polygamma(2, w) * v) - common[..., None, None]
+
+    def _diagonal(self, entries: np.ndarray) -> np.ndarray:
+        matrix = np.zeros((*entries.shape, self.dim))
+        i = np.arange(self.dim)
+        matrix[..., i, i] = entries
+        return matrix
+
+    def _belongs(self, w):
+        return np.isfinite(w).all(axis=-1) & (w > 0).all(axis=-1)
+
+
+class Beta(Dirichlet):
+    """R(a, b) = ln Γ(a) + ln Γ(b) - ln Γ(a + b): the Beta family, with statistics (ln x, ln(1 - x))."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.name = "Beta"
