@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # wound on half an axis.
 SLOPE, CROSS, LEAST_ANGLE, NOISE = 0.7, 0.7, 1.2, 1e-3
 # A wound start is worth its degree from this angle on; it is resolved once polynomials err by less than this.
-WOUND, RESOLVED = 1.5, 1e-5
+WOUND, RESOLVED = 1.5, 1e-7
 
 
 def starting_coefficients(

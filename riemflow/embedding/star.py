@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq, linprog
+from scipy.optimize import linprog
 from scipy.spatial import HalfspaceIntersection
 
 from riemflow.embedding.region import EDGE, Region, directions
@@ -15,7 +15,8 @@ from riemflow.validation import as_float, as_matrix, as_number, as_points, requi
 
 VERTEX_DIM = 5  # vertices of a polytope are listed up to this dimension
 CANDIDATES = 8  # directions for each point sampled
-MOST_LEVELS = 200  # doublings in the search for the end of a ball, along an axis or a ray
+MOST_LEVELS, MOST_HALVINGS = 200, 60  # in the search for the end of a ball, along an axis or a ray
+REACHED = 1e-6  # relative error of a divergence that counts as equal to the radius
 
 
 class Star(Region):
@@ -171,19 +172,26 @@ class BregmanBall(Star):
         def at(s: float) -> np.ndarray:
             return Q.gradient(mu + sign * s * np.eye(self.dim)[i])
 
-        def excess(s: float) -> float:
-            return float(self.R.bregman_divergence(at(s), self.center)) - self.radius
+        def is_beyond(s: float) -> bool:
+            """Tell whether at(s) lies outside the ball, or the dual point outside the range of ∇R."""
+            try:
+                return not self.R.bregman_divergence(at(s), self.center) <= self.radius
+            except RiemflowError:
+                return True
 
-        s = float(np.sqrt(2 * self.radius * self.R._hessian(self.center)[i, i]))
-        try:
-            with np.errstate(all="ignore"):
-                for _ in range(MOST_LEVELS):
-                    if excess(s) > 0:
-                        return at(float(brentq(excess, 0.0, s, rtol=1e-14)))
-                    s *= 2
-        except RiemflowError:
-            # A dual point outside the range of ∇R, or a w that has run into the boundary.
-            s = np.inf
+        low, high = 0.0, float(np.sqrt(2 * self.radius * self.R._hessian(self.center)[i, i]))
+        with np.errstate(all="ignore"):
+            for _ in range(MOST_LEVELS):
+                if is_beyond(high):
+                    break
+                low, high = high, 2 * high
+            for _ in range(MOST_HALVINGS):
+                middle = 0.5 * (low + high)
+                low, high = (low, middle) if is_beyond(middle) else (middle, high)
+            end = at(low)
+            # Where the dual points end before the ball does, it reaches the boundary of dom R.
+            if self.R.bregman_divergence(end, self.center) > (1 - REACHED) * self.radius:
+                return end
         way = "down" if sign < 0 else "up"
         raise DomainError(
             f"The Bregman ball of radius {self.radius:g} about {short(self.center)} touches the boundary of "
@@ -205,7 +213,7 @@ class BregmanBall(Star):
             if not short_of.any():
                 break
             low, high = np.where(short_of, high, low), np.where(short_of, 2 * high, high)
-        for _ in range(60):
+        for _ in range(MOST_HALVINGS):
             middle = 0.5 * (low + high)
             inside = self._value(self.center + middle[..., None] * v) <= self.radius
             low, high = np.where(inside, middle, low), np.where(inside, high, middle)

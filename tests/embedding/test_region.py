@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
@@ -138,6 +139,15 @@ def test_a_sublevel_set_by_hand():
     # max w_i on ½wᵀAw = c is √(2c (A⁻¹)_ii).
     expected = np.sqrt(1.4 * np.diag(np.linalg.inv(R.A)))
     np.testing.assert_allclose(region.bounding_box()[1], expected, rtol=1e-10)
+
+
+def test_a_sublevel_set_whose_dual_points_are_bounded():
+    """∇ ln cosh = tanh stays below 1, and its sublevel sets are compact: geodesic discs."""
+    R = rf.LegendreFunction(lambda w: anp.sum(anp.log(anp.cosh(w)), axis=-1), 2, name="ln cosh")
+    region = SublevelSet(R, np.log(np.cosh(2.0)))
+    np.testing.assert_allclose(region.bounding_box(), [[-2.0, -2.0], [2.0, 2.0]], rtol=1e-9)
+    s, rho = region._boundary(100, np.random.default_rng(0)).T
+    np.testing.assert_allclose(np.cosh(s) * np.cosh(rho), np.cosh(2.0), rtol=1e-9)
 
 
 def test_a_tube_follows_a_flow():

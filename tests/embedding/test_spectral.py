@@ -380,3 +380,13 @@ def start_of_degree(degree):
     region = unit_box(2, 1.5)
     basis = ChebyshevBasis([Axis(-1.5, 1.5)] * 2, degree)
     return spectral.WoundStart(basis, as_metric(fermi, region), region.sample(200), np.zeros(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_hyperbolic_disc_of_radius_2_in_one_chart(seed):
+    """In Fermi coordinates the box [-2, 2]² contains the geodesic disc of radius 2."""
+    F = embed(fermi, unit_box(2, 2.0), tol=1e-8, seed=seed)
+    assert F.ambient_dim == 5 and F.certificate.passed
+    w = np.concatenate([F.region.corners(), F.region.sample(4000, np.random.default_rng(99))])
+    assert F.metric_defect(w).max() <= 1e-8
