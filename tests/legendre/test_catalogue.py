@@ -418,22 +418,36 @@ def test_tsallis_entropy_of_order_two_has_no_third_derivative():
     assert catalogue.TsallisEntropy(1, 2).third([5e-324]) == 0.0
 
 
-def test_families_against_scipy_stats():
-    """∇R is the mean of the statistics, ∇²R their covariance; here by quadrature of SciPy's densities."""
-    m, s, a, rate, alpha = 0.7, 1.3, 2.5, 1.7, np.array([1.5, 2.5])
-    cases = [
-        (catalogue.Normal(), [m / s**2, -0.5 / s**2], stats.norm(m, s), lambda x: np.array([x, x * x])),
-        (catalogue.Gamma(), [a, -rate], stats.gamma(a, scale=1 / rate), lambda x: np.array([np.log(x), x])),
-        (catalogue.Beta(), alpha, stats.beta(*alpha), lambda x: np.log([x, 1 - x])),
-    ]
-    for R, theta, law, statistics in cases:
-        mean = [law.expect(lambda x, i=i: statistics(x)[i]) for i in range(2)]
-        second = [
-            [law.expect(lambda x, i=i, j=j: statistics(x)[i] * statistics(x)[j]) for j in range(2)]
-            for i in range(2)
-        ]
-        np.testing.assert_allclose(R.gradient(theta), mean, rtol=1e-7)
-        np.testing.assert_allclose(R.hessian(theta), np.array(second) - np.outer(mean, mean), rtol=1e-6)
-    np.testing.assert_allclose(catalogue.Dirichlet(2).hessian(alpha), catalogue.Beta().hessian(alpha))
+def moments(law, statistics):
+    """The mean and the covariance of two statistics, by quadrature of SciPy's density."""
+    pairs = [(i, j) for i in range(2) for j in range(2)]
+    mean = np.array([law.expect(lambda x: statistics(x)[i]) for i in range(2)])
+    second = [law.expect(lambda x: statistics(x)[i] * statistics(x)[j]) for i, j in pairs]
+    return mean, np.reshape(second, (2, 2)) - np.outer(mean, mean)
+
+
+@pytest.mark.parametrize(
+    ("R", "theta", "law", "statistics"),
+    [
+        (
+            catalogue.Normal(),
+            [0.7 / 1.3**2, -0.5 / 1.3**2],
+            stats.norm(0.7, 1.3),
+            lambda x: np.array([x, x * x]),
+        ),
+        (catalogue.Gamma(), [2.5, -1.7], stats.gamma(2.5, scale=1 / 1.7), lambda x: np.array([np.log(x), x])),
+        (catalogue.Beta(), [1.5, 2.5], stats.beta(1.5, 2.5), lambda x: np.log([x, 1 - x])),
+    ],
+    ids=["Normal", "Gamma", "Beta"],
+)
+def test_families_have_the_moments_of_their_statistics(R, theta, law, statistics):
+    mean, covariance = moments(law, statistics)
+    np.testing.assert_allclose(R.gradient(theta), mean, rtol=1e-7)
+    np.testing.assert_allclose(R.hessian(theta), covariance, rtol=1e-6)
+
+
+def test_beta_is_the_smallest_dirichlet():
+    a = [1.5, 2.5]
+    np.testing.assert_array_equal(catalogue.Dirichlet(2).hessian(a), catalogue.Beta().hessian(a))
     with pytest.raises(DomainError, match="dim"):
         catalogue.Dirichlet(1)
