@@ -420,10 +420,13 @@ def test_tsallis_entropy_of_order_two_has_no_third_derivative():
 
 def moments(law, statistics):
     """The mean and the covariance of two statistics, by quadrature of SciPy's density."""
-    pairs = [(i, j) for i in range(2) for j in range(2)]
-    mean = np.array([law.expect(lambda x: statistics(x)[i]) for i in range(2)])
-    second = [law.expect(lambda x: statistics(x)[i] * statistics(x)[j]) for i, j in pairs]
-    return mean, np.reshape(second, (2, 2)) - np.outer(mean, mean)
+
+    def expect(*which):
+        return law.expect(lambda x: np.prod([statistics(x)[i] for i in which]))
+
+    mean = np.array([expect(0), expect(1)])
+    second = np.array([[expect(0, 0), expect(0, 1)], [expect(0, 1), expect(1, 1)]])
+    return mean, second - np.outer(mean, mean)
 
 
 @pytest.mark.parametrize(
