@@ -2,11 +2,11 @@
 Many charts: an atlas
 =====================
 
-The barrier ``R(x, t) = -ln(t - x²/2)`` makes the space above a parabola a hyperbolic plane. On a box that comes
-near the parabola its metric grows by so much that polynomials of a high degree would be needed for one embedding.
-``method="atlas"`` bisects the box where they are, and embeds each chart by itself. A gradient flow goes from one
-chart to the next: in each it is the gradient flow through that chart's parametrization, and its weights are those
-of the mirror flow throughout.
+The barrier ``R(x, t) = -ln(t - x²/2)`` makes the space above a parabola a hyperbolic plane. On a box that
+comes near the parabola its metric grows by so much that polynomials of a high degree would be needed for one
+embedding. ``method="atlas"`` bisects the box where they are, and embeds each chart by itself. A gradient flow
+goes from one chart to the next: in each it is the gradient flow through that chart's parametrization, and its
+weights are those of the mirror flow throughout.
 """
 
 import autograd.numpy as anp
