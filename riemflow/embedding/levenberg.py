@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from threadpoolctl import threadpool_limits
+
+# Rows from which a matrix is factored on one thread. On some 15,000 and two threads OpenBLAS 0.3.30 crashes.
+MOST_PARALLEL = 12_000
 
 
 @dataclass(frozen=True)
@@ -135,11 +140,17 @@ def _damped_step(H: np.ndarray, diagonal: np.ndarray, damping: float, right: np.
     H[np.diag_indices(len(H))] = diagonal + damping
     try:
         # Seen from Fortran, the transpose's lower triangle is factored in place: no second large matrix.
-        factor = cho_factor(H.T, lower=True, overwrite_a=True, check_finite=False)
+        with _safe_threads(len(H)):
+            factor = cho_factor(H.T, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError:
         return None  # rounding made the matrix indefinite: the caller damps more
     step = cho_solve(factor, right, check_finite=False)
     return step if np.isfinite(step).all() else None
+
+
+def _safe_threads(n: int):
+    """Keep large factorisations to one thread: OpenBLAS's parallel Cholesky crashes on them."""
+    return threadpool_limits(1, user_api="blas") if n > MOST_PARALLEL else nullcontext()
 
 
 def _restore(H: np.ndarray) -> None:

@@ -6,8 +6,10 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
+from scipy.linalg import cho_factor
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from riemflow.embedding import Ball, Box, bracket_defect, embed, spectral
+from riemflow.embedding import Ball, Box, bracket_defect, embed, levenberg, spectral
 from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.levenberg import IsometryEquations
 from riemflow.embedding.metric import as_metric
@@ -390,3 +392,20 @@ def test_hyperbolic_disc_of_radius_2_in_one_chart(seed):
     assert F.ambient_dim == 5 and F.certificate.passed
     w = np.concatenate([F.region.corners(), F.region.sample(4000, np.random.default_rng(99))])
     assert F.metric_defect(w).max() <= 1e-8
+
+
+def test_large_matrices_are_factored_on_one_thread(monkeypatch):
+    """OpenBLAS's parallel Cholesky crashes on them; smaller ones keep what threads there are."""
+    seen = []
+
+    def spy(matrix, **options):
+        threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        seen.append((len(matrix), max(threads)))
+        return cho_factor(matrix, **options)
+
+    monkeypatch.setattr(levenberg, "cho_factor", spy)
+    monkeypatch.setattr(levenberg, "MOST_PARALLEL", 100)
+    with threadpool_limits(2, user_api="blas"):
+        embed(smooth(2), unit_box(2), method="spectral", tol=1e-5)
+    assert {threads for n, threads in seen if n <= 100} == {2}
+    assert {threads for n, threads in seen if n > 100} == {1}
