@@ -12,6 +12,7 @@ from riemflow.embedding.certificate import sup_bound
 from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.embedding import IsometricEmbedding
 from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
+from riemflow.embedding.nash_newton import refine
 from riemflow.embedding.record import Keep, Record
 from riemflow.embedding.region import Box
 from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
@@ -53,6 +54,7 @@ AIM, IN_SIGHT = 0.05, 20.0
 BEHIND = 30.0  # times the defect that a fit of this degree should have, if few are left to be tried
 # A defect this large is no embedding to work with, whatever the tolerance.
 WORST = 1e-4
+NEAR = 1e-3  # a fit with a smaller residual is worth refining by Newton's method
 MARGIN = 0.02  # Newton's iterates may leave the region by this share of its half-width
 
 
@@ -133,9 +135,10 @@ def spectral(
     """Solve ∂Fᵀ∂F = g for polynomials F of growing degree until the defect at a check set is within `tol`.
 
     The equations, whitened by g^{-1/2}, are exactly quadratic in F's coefficients; each degree starts from
-    the last one's solution and is solved by Levenberg–Marquardt. D = d(d+3)/2 by default, where the
-    equations have free solutions (1 for d = 1, where F = ∫√g). Degrees above `most_degree` are not tried,
-    and none once it is plain that the tolerance is out of their reach.
+    the last one's solution and is solved by Levenberg–Marquardt. On a box with d ≥ 3 and D ≥ d(d+3)/2 each
+    fit in sight of a solution is refined at higher degrees, see `refine`. D = d(d+3)/2 by default, where the
+    equations have free solutions (1 for d = 1, where F = ∫√g). Fits of degrees above `most_degree` are not
+    tried, and none once it is plain that the tolerance is out of their reach.
 
     Raises
     ------
@@ -205,10 +208,12 @@ def _middle(region, basis) -> np.ndarray:
 def _climb(candidates, record: Record, start: int, most_degree: int | None) -> bool:
     """Offer candidates until one passes, and tell so, or until they cease to gain or fall far behind."""
     least, idle = np.inf, 0
-    for F, residual in candidates:
+    for F, residual, is_refined in candidates:
         found = record.offer(F, residual, start)
         if found.passed:
             return True
+        if is_refined:
+            continue  # the fits go on from the last fit, and are judged among themselves
         idle = 0 if found.defect < 0.5 * least else idle + 1
         least = min(least, found.defect)
         # Solves in a row without gain have met the floor that rounding or the metric sets.
@@ -237,8 +242,10 @@ def _accepted(F: SpectralEmbedding) -> SpectralEmbedding:
 
 
 def _ladder(metric, region, kind, axes, D, tol, seed, record, ladder, *, wound=False):
-    """Yield an embedding for each degree, each started from the one before, and its fit's residual."""
+    """Yield (embedding, residual, whether it is a fit refined), each fit started from the one before."""
     coefficients, damping = np.zeros((0, D)), FIRST_DAMPING
+    # Nash's steps need as many dimensions as a free map has, and their points fill a box.
+    free = metric.dim > 2 and D >= metric.dim * (metric.dim + 3) // 2 and isinstance(region, Box)
     for degree in ladder:
         basis = ChebyshevBasis(axes, degree)
         if len(coefficients) > 0:
@@ -274,7 +281,10 @@ def _ladder(metric, region, kind, axes, D, tol, seed, record, ladder, *, wound=F
             )
             x, damping = stage.coefficients, stage.damping
             coefficients = x * scale
-            yield embedding(x), stage.residual
+            yield embedding(x), stage.residual, False
+            if free and stage.residual < NEAR and not polish:
+                for higher, c, residual in refine(metric, basis, coefficients, tol):
+                    yield SpectralEmbedding(metric, region, higher, c, kind), residual, True
             # Asked for more with the tolerance in sight, finish this degree before a higher one.
             if stage.residual > IN_SIGHT * AIM * tol:
                 break

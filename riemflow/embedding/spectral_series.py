@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.polynomial import chebyshev
+from scipy.sparse import csr_matrix
 
 from riemflow.embedding.spectral_basis import ChebyshevBasis
 
@@ -24,8 +25,11 @@ class ChebyshevSeries:
         self.pairs = [(i, j) for i in range(d) for j in range(i, d)]
         # Derivatives have a constant term, which the basis leaves out.
         self._indices = np.vstack([np.zeros((1, d), int), basis.indices])
-        rows = [part[tuple(self._indices.T)] for order in range(3) for part in self.dense(order)]
-        self._rows = np.concatenate(rows, axis=1)
+        slopes = [_differentiation(self._indices, i) for i in range(d)]
+        value = np.vstack([np.zeros((1, self.ambient_dim)), coefficients])
+        first = [slope @ value for slope in slopes]
+        second = [slopes[j] @ first[i] for i, j in self.pairs]
+        self._rows = np.concatenate([value, *first, *second], axis=1)
 
     def dense(self, order: int) -> list[np.ndarray]:
         """The coefficients of F, of all ∂F/∂u_i, or of all ∂²F/∂u_i∂u_j, (i, j) as in `pairs`.
@@ -76,6 +80,25 @@ class ChebyshevSeries:
         for axis in range(1, self.dim):
             result = result * tables[:, axis, self._indices[:, axis]]
         return result
+
+
+def _differentiation(indices: np.ndarray, axis: int) -> csr_matrix:
+    """Return the matrix of ∂/∂u_axis on coefficients in the order of the indices, all of a total degree."""
+    M, d = indices.shape
+    n = int(indices.max())
+    position = np.full((n + 1,) * d, -1, np.int32)
+    position[tuple(indices.T)] = np.arange(M)
+    table = chebyshev.chebder(np.eye(n + 1), axis=0)  # T_k' = Σ_j table[j, k] T_j
+    entries = [[], [], []]
+    for j in range(n):
+        columns = np.flatnonzero(table[j, indices[:, axis]])
+        target = indices[columns].copy()
+        target[:, axis] = j
+        entries[0].append(table[j, indices[columns, axis]])
+        entries[1].append(position[tuple(target.T)])
+        entries[2].append(columns)
+    values, rows, columns = (np.concatenate(part) for part in entries)
+    return csr_matrix((values, (rows, columns)), (M, M))
 
 
 def _derivative(dense: np.ndarray, axis: int) -> np.ndarray:

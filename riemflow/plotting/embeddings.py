@@ -76,10 +76,12 @@ def plot_convergence(F: IsometricEmbedding) -> Figure:
         )
     plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
-    # Each start has a ladder of its own, and so has each part of an F put together from several.
+    # Each start has a ladder of its own, so has each part of an F put together from several, and after a fit
+    # was refined at higher degrees the next fit begins another.
     ladders: list[list] = []
     for fit in history:
-        if not ladders or fit.start != ladders[-1][-1].start or fit.seconds < ladders[-1][-1].seconds:
+        last = ladders[-1][-1] if ladders else None
+        if last is None or fit.start != last.start or fit.seconds < last.seconds or fit.degree < last.degree:
             ladders.append([])
         ladders[-1].append(fit)
     for k, fits in enumerate(ladders):
