@@ -27,6 +27,7 @@ from riemflow.autodiff import anp
 from riemflow.commuting.classification import Classification
 from riemflow.commuting.classification import classify as classify_parametrization
 from riemflow.embedding.files import with_suffix
+from riemflow.embedding.metric import as_metric
 from riemflow.embedding.region import Region
 from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
 
@@ -181,7 +182,7 @@ def embed(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """Embed (int dom R, ∇²R) isometrically and print the dimension and the metric defect.
+    """Embed (int dom R, ∇²R), or a metric g(w), isometrically and print the dimension and the metric defect.
 
     Exit status 0: the defect is within the tolerance; 1: it is not; 130: interrupted. In each case --save's
     file holds the best F found, for `riemflow.load_embedding`.
@@ -190,10 +191,8 @@ def embed(
     _require_writable(save and with_suffix(save))
     _require_writable(plot)
     R = _load(target, "legendre")
-    if not isinstance(R, rf.LegendreFunction):
-        raise DomainError(f"{target} is a {type(R).__name__}, but embed needs a LegendreFunction.")
     K = _region(region, lower, upper)
-    if plot is not None and (R.dim > 2 or K is None):
+    if plot is not None and (as_metric(R, K).dim > 2 or K is None):
         raise DomainError("--plot draws F(K) for d ≤ 2 on a region: give --lower and --upper, or --region.")
     options = {"ambient_dim": ambient_dim, "tol": tol, "method": method, "seed": seed, "save": save}
     try:

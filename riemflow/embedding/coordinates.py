@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Function = Callable[[np.ndarray], np.ndarray]
 KINDS = ("raw", "log-slack", "arc-length", "dual")
 ROUNDING = 1e-14
-MOST = 1024  # degree of the polynomial that stands for a coordinate
+# Degree of the polynomial that stands for a coordinate, and for d = 1, where it is all there is, for √g.
+MOST, MOST_ALONE = 1024, 4096
 # Grid points per axis, by d, on which the metric's coefficients are compared.
 PROBE = {1: 65, 2: 33, 3: 15, 4: 8, 5: 6}
 # Raw coordinates are kept unless others shorten the tail by this factor.
@@ -33,7 +34,7 @@ class Axis:
     Raises
     ------
     ValueError
-        If the density is not positive or not resolved by degree 1024 (accepted unless `strict`).
+        If the density is not positive or not resolved by degree 1024. Unless `strict`, degree 4096 is accepted.
     """
 
     def __init__(self, low: float, high: float, density: Function | None = None, *, strict: bool = True):
@@ -101,7 +102,7 @@ class Axis:
 
 def _interpolate(density: Function, strict: bool) -> tuple[np.ndarray, float]:
     """Return the density's Chebyshev coefficients, of the least degree that resolves it, and their tail."""
-    degree = 16
+    degree, most = 16, MOST if strict else MOST_ALONE
     while True:
         n = degree + 1
         t = np.cos(np.pi * (np.arange(n) + 0.5) / n)
@@ -112,12 +113,12 @@ def _interpolate(density: Function, strict: bool) -> tuple[np.ndarray, float]:
         c[0] /= 2
         size = np.abs(c).max()
         tail = float(np.abs(c[-3:]).max() / size)
-        if tail <= ROUNDING or (degree == MOST and not strict):
+        if tail <= ROUNDING or (degree == most and not strict):
             c = c[: np.flatnonzero(np.abs(c) > 0.03 * ROUNDING * size)[-1] + 1]
             if chebyshev.chebval(np.cos(np.linspace(0, np.pi, 4 * degree)), c).min() > 0:
                 return c, tail
             break
-        if degree == MOST:
+        if degree == most:
             break
         degree *= 2
     raise ValueError("The density of this coordinate is not positive or not resolved.")

@@ -53,6 +53,8 @@ class Injectivity:
         where = "proved on the region" if self.is_bound else f"at {self.n_points} points"
         if self.passed:
             return f"F is injective: monotone with margin {self.margin:.2g}, {where}"
+        if self.margin == -np.inf:
+            return "F is not shown to be injective: its region is not convex, as a monotone F needs it to be"
         return f"F is not shown to be injective: its monotonicity margin is {self.margin:.2g} {where}"
 
 
