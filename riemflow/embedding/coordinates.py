@@ -34,7 +34,7 @@ class Axis:
     Raises
     ------
     ValueError
-        If the density is not positive or not resolved by degree 1024. Unless `strict`, degree 4096 is accepted.
+        If the density is not positive or not resolved by degree 1024; 4096 will do unless `strict`.
     """
 
     def __init__(self, low: float, high: float, density: Function | None = None, *, strict: bool = True):
