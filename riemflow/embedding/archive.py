@@ -27,14 +27,15 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     OSError
         If it cannot be read.
     """
+    data = path.read_bytes()  # what fails from here on is the file's fault
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {
                 info.filename.removesuffix(".npy"): _array(path, archive, info) for info in archive.infolist()
             }
     except zipfile.BadZipFile as error:
         raise FileFormatError(f"{path} is no .npz file, or is cut short or damaged: {error}") from error
-    except (EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{path} is damaged: {error}") from error

@@ -9,10 +9,10 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.sparse.csgraph import connected_components
 
+from riemflow.embedding.metric import Metric
 from riemflow.embedding.spectral_points import check_points
 
 if TYPE_CHECKING:
-    from riemflow.embedding.metric import Metric
     from riemflow.embedding.region import Region
 
 N_POINTS = 40  # half of them to find the blocks, half to check them
@@ -72,8 +72,6 @@ def find_blocks(metric: Metric, region: Region, tol: float) -> tuple[list[Block]
 
 def block_metric(metric: Metric, block: Block, center: np.ndarray) -> Metric:
     """The block's metric S_kᵀ g S_k, a function of y = P_k w, on the slice through the centre."""
-    from riemflow.embedding.metric import Metric
-
     own = block.P @ center
 
     def place(y):

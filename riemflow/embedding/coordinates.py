@@ -128,10 +128,9 @@ def choose_axes(metric: Metric, region: Region, kind: str) -> tuple[str, list[Ax
     """Return (kind, axes, tail) for the coordinates asked for, or for those with the least tail if "auto".
 
     "raw" is w itself. The others are read off lines across the region, each from where w_i is least to
-    where it is largest: "log-slack" is the
-    logarithm of the distance to the boundary of the metric's domain; "arc-length" is ∫√g_ii dw_i, which is
-    logarithmic near a barrier's boundary; "dual" is ∫ g_ii dw_i, which is ∂_iR if g = ∇²R. One that does not
-    exist is replaced by the raw.
+    where it is largest: "log-slack" is the logarithm of the distance to the boundary of the metric's domain;
+    "arc-length" is ∫√g_ii dw_i, which is logarithmic near a barrier's boundary; "dual" is ∫ g_ii dw_i, which
+    is ∂_iR if g = ∇²R. One that does not exist is replaced by the raw.
     """
     tails = {}
     for name in KINDS if kind == "auto" else (kind,):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from riemflow.embedding.region import Region
     from riemflow.legendre.function import LegendreFunction
 
+UNSEEN = 10.0  # times the tolerance: a bound above it has met what the points checked have missed
 NEAR = 1e-3  # points nearer to M than this share of |F| are within every reach worth the name
 
 
@@ -106,11 +107,18 @@ class SampledDefect:
 
     @property
     def passed(self) -> bool:
-        """Whether the largest defect found is within the tolerance."""
-        return self.defect <= self.tol
+        """Whether the largest defect found is within the tolerance, and the bound is of its order.
+
+        Where all is resolved a bound is at most some three times the defect. One of more than ten times the
+        tolerance has met on its finer grid what the points checked have missed.
+        """
+        seen = self.bound is None or self.bound.value <= UNSEEN * self.tol
+        return bool(self.defect <= self.tol and seen)
 
     def __repr__(self) -> str:
         verdict = " within" if self.passed else " NOT within"
+        if self.defect <= self.tol and not self.passed:
+            verdict = " but not between them within"
         resolved = "resolved" if self.resolved else "NOT resolved"
         return (
             f"SampledDefect(at worst {self.defect:.1e} at {self.n_points} points,{verdict} tol={self.tol:g} "

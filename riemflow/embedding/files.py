@@ -90,7 +90,8 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
     OSError
         If the file cannot be read.
     """
-    path = Path(path) if Path(path).is_file() else with_suffix(path)
+    named = with_suffix(path)
+    path = Path(path) if Path(path).is_file() else named
     arrays = read_archive(path)
     with _damage(path):
         header = _header(arrays)
@@ -137,7 +138,9 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
 
 
 def with_suffix(path: Any) -> Path:
-    """Return the path that an embedding is saved to: with .npz appended, unless it ends so."""
+    """Return the path to save to, with .npz appended unless it ends so; a `DomainError` if it is none."""
+    if not isinstance(path, str | os.PathLike) or not Path(path).name or "\0" in str(path):
+        raise DomainError(f"path is {path!r}, but must name a file.")
     path = Path(path)
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 

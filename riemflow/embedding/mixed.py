@@ -142,25 +142,27 @@ def mixed(
     closed, rest, parts = [], [], []
     for term in terms:
         (closed if _has_closed_form(term, region) else rest).append(term)
-    together = [term for term in rest if np.linalg.matrix_rank(term.A) == R.dim]
+    together, apart = [], []
+    for term in rest:
+        (together if np.linalg.matrix_rank(term.A) == R.dim else apart).append(term)
     jobs: list[tuple[Metric, Region, np.ndarray, np.ndarray]] = []
-    left = 0.0
+    left, in_blocks = 0.0, False
     if together:
-        whole = _sum(together, metric) if len(together) < len(terms) else metric
+        whole = _sum(together) if len(together) < len(terms) else metric
         blocks, left = find_blocks(whole, region, max(COUPLING * tol, ROUNDING))
-        if len(blocks) == 1 and len(together) == len(terms):
+        in_blocks = len(blocks) > 1
+        if not in_blocks and len(together) == len(terms):
             return None
         for block in blocks:
-            if len(blocks) == 1:
+            if not in_blocks:
                 jobs.append((whole, region, np.eye(R.dim), np.zeros(R.dim)))
             else:
                 own = block_metric(whole, block, region.center)
                 zero = np.zeros(own.dim)
                 jobs.append((own, _image(region, block.P, zero), block.P, zero))
-    for term in rest:
-        if term not in together:
-            own = _sum([Term(term.factor, term.R, np.eye(term.R.dim), np.zeros(term.R.dim))], metric)
-            jobs.append((own, _image(region, term.A, term.b), term.A, term.b))
+    for term in apart:
+        own = _sum([Term(term.factor, term.R, np.eye(term.R.dim), np.zeros(term.R.dim))])
+        jobs.append((own, _image(region, term.A, term.b), term.A, term.b))
     for own, place, _, _ in jobs:
         if own.dim > MAX_DIM:
             raise NoClosedFormError(
@@ -174,7 +176,8 @@ def mixed(
 
         def assembled(F: SpectralEmbedding, A=A, b=b) -> MixedEmbedding:
             mix = MixedEmbedding(metric, region, [*parts, Part(1.0, A, b, None, F)])
-            mix.certificate = _certificate(mix, tol, time.perf_counter() - began, R.dim * left)
+            seconds = time.perf_counter() - began
+            mix.certificate = _certificate(mix, tol, seconds, R.dim * left, in_blocks=in_blocks)
             return mix
 
         # Before the last part there is no whole that could be kept.
@@ -220,7 +223,7 @@ def _has_closed_form(term: Term, region: Region) -> bool:
     return True
 
 
-def _sum(terms: Sequence[Term], metric: Metric) -> Metric:
+def _sum(terms: Sequence[Term]) -> Metric:
     """The metric Σ c Aᵀ ∇²R(Aw + b) A, shape=[..., m, m]."""
 
     def matrix(w):
@@ -240,8 +243,13 @@ def _image(region: Region, A: np.ndarray, b: np.ndarray) -> Box:
     return Box(center - half, center + half)
 
 
-def _certificate(F: MixedEmbedding, tol: float, seconds: float, left: float) -> SampledDefect:
-    """Measure the whole and bound it by its parts; `left` is what couples the blocks."""
+def _certificate(
+    F: MixedEmbedding, tol: float, seconds: float, left: float, *, in_blocks: bool
+) -> SampledDefect:
+    """Measure the whole and bound it by its parts; `left` is what couples blocks, where it was looked at.
+
+    Blocks were found from points, so that what couples them elsewhere is not known, and nothing is proved.
+    """
     points = check_points(F.region, N_CHECK, seed=42)
     defects = np.concatenate(
         [relative_defect(F._jacobian(part), F.metric._matrix(part)) for part in np.array_split(points, 20)]
@@ -251,12 +259,12 @@ def _certificate(F: MixedEmbedding, tol: float, seconds: float, left: float) -> 
     bounds = [each.bound for each in found]
     bound = None
     if all(each is not None for each in bounds):
-        proved = all(each.is_bound for each in bounds)
+        proved = all(each.is_bound for each in bounds) and not in_blocks
         bound = SupBound(
             max(float(defects[k]), *(each.value + left for each in bounds)),
             max(each.polynomial for each in bounds) if proved else None,
             max(each.tail + left for each in bounds) if proved else None,
-            min(each.n_points for each in bounds),
+            min(each.n_points for each in bounds) if proved else len(points),
         )
     return SampledDefect(
         defect=float(defects[k]),

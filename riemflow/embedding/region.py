@@ -116,7 +116,9 @@ class Box(Region):
         return np.where(signs < 0, self.lower, self.upper)
 
     def _belongs(self, w, slack=EDGE):
-        return (np.abs(w - self.center) <= (1 + slack) * self._half).all(axis=-1)
+        # By the ends themselves: center ± half, rounded, need not be the corners of a narrow box.
+        room = slack * self._half
+        return ((w >= self.lower - room) & (w <= self.upper + room)).all(axis=-1)
 
     def _sample(self, n, rng):
         return rng.uniform(self.lower, self.upper, (n, self.dim))
@@ -127,7 +129,8 @@ class Box(Region):
         for row in range(n):
             axes = rng.permutation(self.dim)[: 1 + row % self.dim]
             u[row, axes] = np.where(u[row, axes] < 0, -1.0, 1.0)
-        points = self.center + self._half * u
+        points = np.clip(self.center + self._half * u, self.lower, self.upper)
+        points = np.where(u == -1.0, self.lower, np.where(u == 1.0, self.upper, points))
         return np.concatenate([self.corners(), points]) if self.dim <= MOST_CORNERS else points
 
     def _inner_share(self):

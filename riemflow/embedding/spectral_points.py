@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 from scipy.stats import qmc
 
 from riemflow.embedding.region import Ball, Box, Region
@@ -57,8 +57,6 @@ def _rays(region: Ball | Star, halton: np.ndarray) -> np.ndarray:
 
     Other bodies are its images under a map that is linear along each ray from the centre.
     """
-    from scipy.special import ndtri
-
     d = region.dim
     normal = ndtri(np.clip(halton[:, :d], 1e-12, 1 - 1e-12))
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)

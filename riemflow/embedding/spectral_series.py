@@ -21,7 +21,6 @@ class ChebyshevSeries:
     def __init__(self, basis: ChebyshevBasis, coefficients: np.ndarray):
         d = basis.dim
         self.basis, self.dim, self.ambient_dim = basis, d, coefficients.shape[1]
-        self._coefficients = coefficients
         self.pairs = [(i, j) for i in range(d) for j in range(i, d)]
         # Derivatives have a constant term, which the basis leaves out.
         self._indices = np.vstack([np.zeros((1, d), int), basis.indices])
@@ -36,15 +35,14 @@ class ChebyshevSeries:
 
         Arrays of shape [n+1, …, n+1, D].
         """
-        d, n = self.dim, self.basis.degree
-        if order == 0:
-            dense = np.zeros((*(n + 1,) * d, self.ambient_dim))
-            dense[tuple(self.basis.indices.T)] = self._coefficients
-            return [dense]
-        if order == 1:
-            return [_derivative(self.dense(0)[0], i) for i in range(d)]
-        firsts = self.dense(1)
-        return [_derivative(firsts[i], j) for i, j in self.pairs]
+        d, D = self.dim, self.ambient_dim
+        start, stop = ((0, 1), (1, 1 + d), (1 + d, 1 + d + len(self.pairs)))[order]
+        found = []
+        for part in range(start, stop):
+            dense = np.zeros((*(self.basis.degree + 1,) * d, D))
+            dense[tuple(self._indices.T)] = self._rows[:, part * D : (part + 1) * D]
+            found.append(dense)
+        return found
 
     def jet(self, w: np.ndarray, order: int = 2) -> tuple[np.ndarray, ...]:
         """Return F, ∂F and ∂²F up to `order`: [..., d] -> [..., D], [..., D, d], [..., D, d, d]."""
@@ -99,11 +97,3 @@ def _differentiation(indices: np.ndarray, axis: int) -> csr_matrix:
         entries[2].append(columns)
     values, rows, columns = (np.concatenate(part) for part in entries)
     return csr_matrix((values, (rows, columns)), (M, M))
-
-
-def _derivative(dense: np.ndarray, axis: int) -> np.ndarray:
-    """The Chebyshev coefficients of a derivative, of the same shape."""
-    found = np.zeros_like(dense)
-    shorter = chebyshev.chebder(dense, axis=axis)
-    found[tuple(slice(m) for m in shorter.shape)] = shorter
-    return found

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
+from riemflow.flows.solution import GOOD, Flow, metric_units, natural_gradient, require_good, run_flow
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import as_loss
 from riemflow.validation import require_kind, short
 
 # Entries of a frame below this share of their row's first size are known to an absolute tolerance only.
 FLOOR = 1e-6
+LOST = 1e4  # times rtol: a larger defect is no local error that has added up, but a frame without digits
 
 
 def cartan_development(
@@ -64,7 +66,8 @@ def cartan_development(
     DomainError, ShapeError
         For input of the wrong shape, outside dom R, or not finite, or t = inf.
     ConvergenceError
-        If the flow runs out of the domain or the integrator fails. It is explicit (DOP853), since no Jacobian
+        If the flow runs out of the domain, the integrator fails, or the frame is lost (a defect above 1e4
+        rtol), as where weights decay by many orders. The integrator is explicit (DOP853), since no Jacobian
         of d² + 2d equations is formed: a stiff flow takes many steps.
     """
     require_kind("R", R, LegendreFunction)
@@ -103,7 +106,7 @@ def cartan_development(
     rows = FLOOR * np.linalg.norm(frame, axis=1)
     length = float(np.sqrt(w_init @ R._hessian(w_init) @ w_init)) or 1.0
     scales = np.concatenate([units, np.full(d, length), np.repeat(rows, d)])
-    return run_flow(
+    flow = run_flow(
         velocity,
         np.concatenate([w_init, np.zeros(d), frame.ravel()]),
         t,
@@ -121,6 +124,11 @@ def cartan_development(
         units=scales,
         method="DOP853",
         progress=progress,
-        throw=throw,
+        throw=False,
         measure=defect,
     )
+    lost = flow.stats["defect"]
+    if flow.status in GOOD and not lost <= LOST * rtol:
+        message = f"{flow.message}, but the frame was lost: the defect is {lost:.1e}, above {LOST * rtol:.0e}"
+        flow = replace(flow, status="failed", message=message)
+    return require_good(flow) if throw else flow

@@ -252,7 +252,8 @@ def metric_units(metric: Map, belongs: Map, w: np.ndarray) -> np.ndarray:
 
     Near a boundary or a small start, a metric changes over lengths far below the size of w itself, and an
     absolute tolerance above them would be silently wrong. Beyond 32 dimensions all w_i are changed together,
-    with random signs, which takes fewer Hessians and gives lengths that are no greater.
+    by four random choices of signs, since one at a time takes too many Hessians: a sample, which does not see
+    changes of g_ii that cancel.
     """
     d = len(w)
     size = float(np.abs(w).max()) or 1.0

@@ -130,3 +130,22 @@ def test_report_prints_the_bound_and_what_happened():
     assert "strayed" in note and f"{report.embedding.certificate.bound.value:.1e}" in note
     exact = rf.verify_reverse(NegativeEntropy(2), LeastSquares([[1.0, 2.0]], [1.5]), [0.5, 0.8], 0.3)
     assert not any("Gronwall" in note for note in exact.notes)
+
+
+BUMP, WIDTH = np.array([0.3137, -0.4]), 0.008
+
+
+@pytest.mark.parametrize("height", [0.0, 0.005])
+def test_a_bump_between_the_points_is_met_by_the_bound(height):
+    """A convex R whose Hessian changes by some percent within .008: no point checked may be near it."""
+
+    def value(w):
+        smooth = anp.log(1 + anp.sum(anp.exp(w), -1)) + 0.05 * anp.sum(w**2, -1)
+        return smooth + height * WIDTH**2 * anp.exp(-anp.sum((w - BUMP) ** 2, -1) / WIDTH**2)
+
+    F = embed(LegendreFunction(value, 2), Box([-1.0, -1.0], [1.0, 1.0]))
+    true = F.metric_defect(BUMP)
+    assert F.certificate.defect <= 1e-10
+    assert (true > 1e-2) == (height > 0)
+    assert F.certificate.passed == (height == 0) and F.certificate.bound.value >= true
+    assert ("not between them" in repr(F)) == (height > 0)

@@ -188,3 +188,25 @@ def test_file_and_back(tmp_path):
     (tmp_path / "short.npz").write_bytes(data[: len(data) // 2])
     with pytest.raises(FileFormatError):
         rf.load_embedding(tmp_path / "short.npz")
+
+
+def test_blocks_are_seen_at_points_and_nothing_is_proved_of_them():
+    """A coupling of width .015 between the points: what is claimed is claimed at points."""
+    center, width = np.array([0.37, -0.41]), 0.015
+
+    def value(w):
+        bump = 5e-5 * width**2 * anp.exp(-anp.sum((w - center) ** 2, axis=-1) / width**2)
+        return anp.sum(anp.log(anp.cosh(w)) + 0.1 * w**2, axis=-1) + bump
+
+    F = embed(LegendreFunction(value, 2), cube(2), tol=1e-4)
+    assert F.method == "mixed" and not F.certificate.bound.is_bound
+    assert "not bounded between them" in repr(F)
+
+
+def test_one_function_in_several_places():
+    """The same R in a term of full rank and in one that sees two of four variables."""
+    R4, A = plain(4), np.zeros((4, 3))
+    A[:3] = np.eye(3)
+    R = R4.compose(A) + product(plain(2), SquaredNorm(1))
+    F = embed(R, cube(3, 0.3), tol=1e-6)
+    assert F.method == "mixed" and accurate(F, 1e-6)

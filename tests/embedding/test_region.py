@@ -256,3 +256,11 @@ def test_a_closed_form_on_a_polytope():
     F = embed(R, Polytope([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]], [-1.0, -1.0, 2.0]))
     assert F.method == "closed-form"
     assert F.metric_defect(F.region.sample(500)).max() < 1e-10
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0 + 1e-7), (1e-300, 1.0), (-1e6 - 1e-6, -1e6), (0.1, 0.3)])
+def test_a_box_holds_its_own_corners_and_boundary_points_and_no_others(low, high):
+    box = Box([low, low], [high, high])
+    points = np.concatenate([box.corners(), box._boundary(200, np.random.default_rng(0)), box.sample(200)])
+    assert box.belongs(points).all() and (points >= low).all() and (points <= high).all()
+    assert not box.belongs([low - 1e-3 * (high - low) - 1e-9 * abs(low), high])

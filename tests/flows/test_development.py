@@ -142,3 +142,14 @@ def test_a_flow_that_leaves_the_domain_says_where():
     partial = caught.value.partial
     assert partial.status in ("failed", "left-domain") and abs(partial.t[-1] - 1.0) < 1e-9
     np.testing.assert_allclose(partial.w[partial.t < 0.9, 0], 1 / (1 - partial.t[partial.t < 0.9]), rtol=1e-7)
+
+
+def test_a_lost_frame_is_no_finished_flow():
+    """Entropy under a constant slope: w = e^{-t}, and E = √w loses its digits long before t = 500."""
+    R, loss = rf.legendre.NegativeEntropy(2), Linear([1.0, 1.0])
+    early = rf.cartan_development(R, loss, [1.0, 1.0], 10.0)
+    np.testing.assert_allclose(early.w[-1], np.exp(-10.0), rtol=1e-6)
+    with pytest.raises(ConvergenceError, match="the frame was lost") as caught:
+        rf.cartan_development(R, loss, [1.0, 1.0], 500.0)
+    assert caught.value.partial.status == "failed"
+    assert rf.cartan_development(R, loss, [1.0, 1.0], 500.0, throw=False).stats["defect"] > 1e-3
