@@ -1,7 +1,7 @@
 """The embedding benchmark: the solver's table, and its peers on one of its metrics, in one run.
 
-    python tests/benchmarks/embedding/run.py            # everything: some twenty minutes
-    python tests/benchmarks/embedding/run.py --quick    # two minutes, without the slow rows
+    python tests/benchmarks/embedding/run.py            # everything: some four minutes
+    python tests/benchmarks/embedding/run.py --quick    # a minute, without the slow rows
 
 It writes table.md, results.json and defect_against_time.png, with the machine and versions. The network needs
 the extra `bench` (jax and optax); without it that peer is left out, and the table says so.
