@@ -14,6 +14,9 @@ from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import LinearModelLoss, Loss, Piecewise, as_loss
 from riemflow.validation import require_kind
 
+# Training on data is stiff: from this tolerance on CVODE takes fewer right sides than DOP853 (measured).
+LOOSE = 1e-9
+
 FORMULATIONS = ("auto", "row-space", "dual", "primal")
 
 
@@ -74,6 +77,8 @@ def mirror_flow(
     if formulation == "auto":
         rows = Z is not None and len(Z) < R.dim
         formulation = "primal" if _is_numerical(R.conjugate) else "row-space" if rows else "dual"
+    if method == "auto" and formulation == "row-space" and np.min(rtol) >= LOOSE:
+        method = "CVODE"
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
     if formulation == "primal":
         return _primal(R, loss, w_init, t, options)

@@ -26,6 +26,9 @@ STIFF_STEPS, MILD_STEPS = 15, 6
 STABILITY = 6.1  # h times the Jacobian's norm at that boundary (Hairer and Wanner, dop853.f)
 MAX_STEPS = 200_000
 STALL_STEPS, STALL = 200, 1e-4  # so many steps that cover less than this share of the time so far
+STRIDE = 5_000  # steps of CVODE between two output times, before each is looked at
+TOO_MANY_STEPS = -1  # CVODE's status for that
+LAPACK = 100  # equations from which on LAPACK factors faster than SUNDIALS' own code
 # Share of the tolerance the integrators are given: BDF's local errors add up, and DOP853's interpolant is
 # less accurate than its steps where stability bounds them (both measured at some 30 times the tolerance).
 SHARE = 0.03
@@ -55,10 +58,13 @@ class Solution:
     message: str
     event: int | None
     stats: dict
-    _pieces: tuple[_Piece, ...] = field(repr=False)
+    _trace: Callable[[], list[_Piece]] = field(repr=False)
 
     def sol(self, t: Any) -> np.ndarray:
         """Return y at the times t: shape=[...] -> shape=[..., m], by the integrator's own interpolant.
+
+        Interpolants cost more than steps, so they are made when first asked for, by taking the same steps
+        once more.
 
         Raises
         ------
@@ -66,15 +72,16 @@ class Solution:
             If a time lies outside what was integrated.
         """
         t = np.asarray(t, dtype=float)
-        low, high = self._pieces[0].start, self._pieces[-1].end
+        pieces = self._trace()
+        low, high = pieces[0].start, pieces[-1].end
         if (t < low).any() or (t > high).any() or not np.isfinite(t).all():
             raise DomainError(f"t must lie in [{low:g}, {high:g}], the times that were integrated.")
-        ends = np.array([piece.end for piece in self._pieces])
+        ends = np.array([piece.end for piece in pieces])
         flat = t.ravel()
         which = np.minimum(np.searchsorted(ends, flat, side="left"), len(ends) - 1)
         out = np.empty((flat.size, self.y.shape[1]))
         for k in np.unique(which):
-            out[which == k] = self._pieces[k](flat[which == k])
+            out[which == k] = pieces[k](flat[which == k])
         return out.reshape(*t.shape, -1)
 
 
@@ -115,7 +122,7 @@ def solve_ode(
     y0 : array, shape=[m]
     t_span : (start, end)
     jac : callable, optional
-        ∂f/∂y, shape=[m, m], used once the problem is stiff.
+        ∂f/∂y, shape=[m, m].
     events : callables (t, y) -> number or bool
         The integration stops where one ceases to be positive, or true.
     method : "auto", "DOP853" or "CVODE"
@@ -126,83 +133,108 @@ def solve_ode(
     if method not in ("auto", "DOP853", "CVODE"):
         raise DomainError(f"method is {method!r}, but must be 'auto', 'DOP853' or 'CVODE'.")
     start, end = t_span
+    y0 = np.array(y0, dtype=np.float64)
     edges = [start, *sorted(b for b in breakpoints if start < b < end), end]
-    run = _Run(rhs, jac, events, rtol, atol, max_steps)
-    run.longest_step = longest_step or run.longest_step
-    y = np.array(y0, dtype=np.float64)
+    outputs = None if t_eval is None else np.asarray(t_eval, dtype=float)
+    run = _Run(rhs, jac, events, rtol, atol, max_steps, outputs)
+    run.longest_step, run.keeps = longest_step, longest_step is not None
     # An integration to t = ∞ has an end so far away that only the time reached says something.
     shape = "{desc}: t = {n:.4g} | {elapsed}" if end - start > 1e12 else "{l_bar}{bar}| {elapsed}"
-    bar = tqdm(total=end - start, disable=not progress, desc="flow", bar_format=shape)
     began = time.perf_counter()
-    with bar, np.errstate(all="ignore"):
-        run.bar = bar
-        try:
-            for left, right in pairwise(edges):
-                y = run.interval(left, right, y, method)
-                if run.status != "finished":
-                    break
-        except KeyboardInterrupt:
-            run.status, run.message = "interrupted", "interrupted by the user"
-    pieces = run.pieces or [_Piece(start, start, lambda t: np.broadcast_to(y0, (np.size(t), len(y0))))]
-    reached = pieces[-1].end
+    with tqdm(total=end - start, disable=not progress, desc="flow", bar_format=shape) as run.bar:
+        run.through(edges, y0, method)
+    reached = run.reached
     if run.status == "finished":
         run.message = f"reached t = {reached:g}"
     else:
         run.message += f" at t = {reached:.10g}"
+        run.add(reached, run.end)
     stats = {**run.stats, "method": "+".join(run.methods), "seconds": time.perf_counter() - began}
-    if t_eval is None:
-        times = np.array([pieces[0].start, *(piece.end for piece in pieces if piece.end > piece.start)])
-    else:
-        times = np.asarray(t_eval)[np.asarray(t_eval) <= reached]
-        if run.status != "finished" and (len(times) == 0 or times[-1] < reached):
-            times = np.append(times, reached)
-    blank = Solution(times, np.empty((0, len(y0))), run.status, run.message, run.event, stats, tuple(pieces))
-    return Solution(times, blank.sol(times), run.status, run.message, run.event, stats, tuple(pieces))
+
+    def again() -> list[_Piece]:
+        if not run.pieces:
+            second = _Run(rhs, jac, (), rtol, atol, max_steps, None)
+            second.keeps, second.until = True, reached
+            second.through(edges, y0, method)
+            run.pieces = second.pieces or [
+                _Piece(start, start, lambda t: np.broadcast_to(y0, (np.size(t), len(y0))))
+            ]
+            last = run.pieces[-1]
+            if last.end > reached:
+                run.pieces[-1] = _Piece(last.start, reached, last.interpolant)
+        return run.pieces
+
+    return Solution(np.array(run.t), np.array(run.y), run.status, run.message, run.event, stats, again)
 
 
 class _Run:
-    """The state of one integration across its intervals."""
+    """The state of one integration across its intervals.
 
-    def __init__(self, rhs: Rhs, jac, events: Sequence[Event], rtol: float, atol, max_steps: int):
-        self.rhs, self.jac, self.events = rhs, jac, events
+    It collects y at the output times, or at the end of every step if there are none, and the interpolants
+    of all steps if it `keeps` them.
+    """
+
+    def __init__(self, rhs: Rhs, jac, events: Sequence[Event], rtol, atol, max_steps: int, outputs):
+        self.rhs, self.jac, self.events, self.outputs = rhs, jac, events, outputs
         self.rtol, self.atol, self.max_steps = max(SHARE * rtol, 2.5e-14), SHARE * np.asarray(atol), max_steps
+        self.t: list[float] = []  # collected
+        self.y: list[np.ndarray] = []
+        self.keeps, self.until = False, np.inf
         self.pieces: list[_Piece] = []
         self.methods: list[str] = []
         self.stats = {"n_steps": 0, "n_rhs": 0, "n_jac": 0}
         self.status, self.message, self.event = "finished", "", None
-        self.bar: Any = None
+        self.bar: Any = tqdm(disable=True)
         self.signs: list[bool] = []
-        self.latest = np.inf
+        self.reached, self.end = 0.0, np.empty(0)
+        self.latest, self.newest, self.n_tried = np.inf, 0.0, 0
         self.marks: list[float] = []  # times after every so many steps of an interval
         self.since = 0.0  # its start
-        self.longest_step: Callable[[], float] = lambda: np.inf
+        self.longest_step: Callable[[], float] | None = None
+
+    def through(self, edges: Sequence[float], y: np.ndarray, method: str) -> None:
+        """Integrate over all intervals, or up to where something ends it."""
+        self.reached, self.end = edges[0], y
+        if self.outputs is None or (len(self.outputs) and self.outputs[0] <= edges[0]):
+            self.add(edges[0], y)
+        try:
+            with np.errstate(all="ignore"):
+                for left, right in pairwise(edges):
+                    self.interval(left, right, method)
+                    if self.status != "finished" or self.reached >= self.until:
+                        break
+        except KeyboardInterrupt:
+            self.status, self.message = "interrupted", "interrupted by the user"
+
+    def add(self, t: float, y: np.ndarray) -> None:
+        if not self.t or t > self.t[-1]:
+            self.t.append(t)
+            self.y.append(y)
 
     def f(self, t: float, y: np.ndarray) -> np.ndarray:
         # The right side may jump at the interval's end: its values inside the interval are the ones meant.
         self.stats["n_rhs"] += 1
         return self.rhs(min(t, self.latest), y)
 
-    def interval(self, left: float, right: float, y: np.ndarray, method: str) -> np.ndarray:
+    def interval(self, left: float, right: float, method: str) -> None:
         self.latest = float(np.nextafter(right, left))
-        self.signs = [event(left, y) > 0 for event in self.events]
+        self.signs = [event(left, self.end) > 0 for event in self.events]
         self.marks, self.since = [], left
-        t = left
         if method != "CVODE":
-            t, y = self.explicit(left, right, y, stop_if_stiff=method == "auto")
-        if self.status == "finished" and t < right:
-            y = self.implicit(t, right, y)
-        return y
+            self.explicit(right, stop_if_stiff=method == "auto")
+        if self.status == "finished" and self.reached < min(right, self.until):
+            self.implicit(right)
 
-    def explicit(self, left: float, right: float, y: np.ndarray, stop_if_stiff: bool):
+    def explicit(self, right: float, stop_if_stiff: bool) -> None:
         self.methods.append("DOP853")
-        solver = DOP853(self.f, left, y, right, rtol=self.rtol, atol=self.atol)
+        solver = DOP853(self.f, self.reached, self.end, right, rtol=self.rtol, atol=self.atol)
         stiff = mild = 0
-        while solver.status == "running":
+        while solver.status == "running" and self.reached < self.until:
             solver.step()
             if solver.status == "failed":
-                return self.fail("DOP853 failed (the step size underflowed)", solver.t, solver.y)
-            if self.accept(_Piece(solver.t_old, solver.t, _rows(solver.dense_output()))):
-                return self.pieces[-1].end, self.pieces[-1](np.array([self.pieces[-1].end]))[0]
+                return self.fail("DOP853 failed (the step size underflowed)")
+            if self.accept(solver.t_old, solver.t, solver.y, lambda: _rows(solver.dense_output())):
+                return None
             if solver.status == "running" and stop_if_stiff:
                 # Hairer and Wanner's estimate of h‖∂f/∂y‖: how the last two stages' slopes and states differ.
                 K, h = solver.K, solver.h_previous
@@ -215,79 +247,118 @@ class _Run:
                 if stiff >= STIFF_STEPS:
                     break
             if self.stats["n_steps"] >= self.max_steps:
-                return self.fail(f"stopped after {self.max_steps} steps", solver.t, solver.y)
-        return solver.t, solver.y
+                return self.fail(f"stopped after {self.max_steps} steps")
+        return None
 
-    def implicit(self, left: float, right: float, y: np.ndarray) -> np.ndarray:
+    def implicit(self, right: float) -> None:
         self.methods.append("CVODE")
+        solver = CVODE(self.fill, **self.options())
+        solver.init_step(self.reached, self.end)
+        try:
+            if self.outputs is None or self.events or self.keeps or not self.strides(solver, right):
+                self.steps(solver, right)
+        except RuntimeError as error:
+            self.fail(f"CVODE failed ({error})")
 
-        def fill(t, state, out):
-            out[:] = self.f(t, state)
-
-        options: dict[str, Any] = {
-            "rtol": self.rtol,
-            "atol": self.atol,
-            "max_num_steps": 100_000,
-            "method": "BDF",
-        }
+    def options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "max_num_steps": STRIDE}
+        if len(self.end) >= LAPACK:
+            options["linsolver"] = "lapackdense"
         if self.jac is not None:
-            jac = self.jac
+            options["jacfn"] = self.fill_jacobian
+        return options
 
-            def fill_jacobian(t, state, slope, out):
-                self.stats["n_jac"] += 1
-                out[:, :] = jac(t, state)
+    def fill(self, t: float, state: np.ndarray, out: np.ndarray) -> None:
+        if t > self.newest:
+            self.newest = t
+            self.n_tried += 1
+        out[:] = self.f(t, state)
 
-            options["jacfn"] = fill_jacobian
-        solver = CVODE(fill, **options)
-        solver.init_step(left, y)
-        t = left
-        while t < right:
-            try:
-                stop = min(right, t + self.longest_step())
-                step = solver.step(right, method="onestep", tstop=stop)
-                new = float(np.ravel(step.t)[-1])
-                state = np.array(np.atleast_2d(step.y)[-1])
-                if not step.success or not new > t or not np.isfinite(state).all():
-                    reason = "the step size underflowed" if step.success else step.message
-                    return self.fail(f"CVODE failed ({reason})", t, y)[1]
+    def fill_jacobian(self, t: float, state: np.ndarray, slope: np.ndarray, out: np.ndarray) -> None:
+        self.stats["n_jac"] += 1
+        out[:, :] = self.jac(t, state)
+
+    def strides(self, solver: CVODE, right: float) -> bool:
+        """Go from output time to output time without a look at the steps between; False if those are many.
+
+        What CVODE does in one call costs half of what it does step by step. It does not tell how many steps
+        those were: the times at which the right side is new are counted, steps tried included.
+        """
+        self.newest = self.reached
+        inner = (self.outputs > self.reached) & (self.outputs < right)
+        for target in [*self.outputs[inner].tolist(), right]:
+            self.n_tried = 0
+            step = solver.step(target, tstop=right)
+            y = np.array(step.y)
+            self.stats["n_steps"] += self.n_tried
+            if step.t > self.reached and np.isfinite(y).all():
+                self.bar.update(step.t - self.reached)
+                self.reached, self.end = float(step.t), y
+            if self.reached < target:
+                if step.status == TOO_MANY_STEPS:
+                    return False
+                self.fail(f"CVODE failed ({step.message})")
+                break
+            self.add(target, y)
+        return True
+
+    def steps(self, solver: CVODE, right: float) -> None:
+        while self.reached < min(right, self.until):
+            old, start = self.reached, self.end
+            longest = np.inf if self.longest_step is None else self.longest_step()
+            step = solver.step(right, method="onestep", tstop=min(right, old + longest))
+            new, y = float(step.t), np.array(step.y)
+            if not step.success or not new > old or not np.isfinite(y).all():
+                return self.fail(
+                    f"CVODE failed ({'the step size underflowed' if step.success else step.message})"
+                )
+
+            def interpolant(old=old, start=start, new=new, y=y):
                 # A BDF step is a polynomial of degree at most 5: six of its values give it back.
-                inner = [np.array(np.atleast_2d(solver.step(s).y)[-1]) for s in t + (new - t) * _NODES[1:-1]]
+                inner = [np.array(solver.step(s).y) for s in old + (new - old) * _NODES[1:-1]]
                 solver.step(new)  # back to the end of the step, or the next call would only return there
-            except RuntimeError as error:
-                return self.fail(f"CVODE failed ({error})", t, y)[1]
-            if self.accept(_Piece(t, new, _polynomial(t, new, np.array([y, *inner, state])))):
-                return self.pieces[-1](np.array([self.pieces[-1].end]))[0]
-            t, y = new, state
-            if self.stats["n_steps"] >= self.max_steps:
-                return self.fail(f"stopped after {self.max_steps} steps", t, y)[1]
-        return y
+                return _polynomial(old, new, np.array([start, *inner, y]))
 
-    def accept(self, piece: _Piece) -> bool:
+            if self.accept(old, new, y, interpolant):
+                return None
+            if self.stats["n_steps"] >= self.max_steps:
+                return self.fail(f"stopped after {self.max_steps} steps")
+        return None
+
+    def accept(self, old: float, new: float, y: np.ndarray, interpolant: Callable[[], Any]) -> bool:
         """Record a step, cut at the first event in it; tell whether there was one, or no progress."""
         self.stats["n_steps"] += 1
-        self.bar.update(piece.end - piece.start)
-        first, index = np.inf, None
+        self.bar.update(new - old)
+        piece, first, index = None, np.inf, None
         for k, event in enumerate(self.events):
-            if not self.signs[k]:
-                self.signs[k] = event(piece.end, piece(np.array([piece.end]))[0]) > 0
+            positive = event(new, y) > 0
+            if not self.signs[k] or positive:
+                self.signs[k] = self.signs[k] or bool(positive)
                 continue
-
-            def along(t: float, event=event) -> float:
-                value = event(t, piece(np.array([t]))[0])
-                if isinstance(value, bool | np.bool_):  # a test of membership: bisection finds its edge
-                    return 1.0 if value else -1.0
-                return float(value) if np.isfinite(value) else -1.0
-
-            if not along(piece.end) > 0:
-                where = _edge(along, piece.start, piece.end)
-                if where < first:
-                    first, index = where, k
-        if index is None:
+            piece = piece or _Piece(old, new, interpolant())
+            where = _edge(event, piece)
+            if where < first:
+                first, index = where, k
+        wanted = np.empty(0)
+        if self.outputs is not None:
+            wanted = self.outputs[(self.outputs > old) & (self.outputs <= new)]
+        if piece is None and (self.keeps or len(wanted)):
+            piece = _Piece(old, new, interpolant())
+        if index is not None:
+            new = max(first, old)
+            piece = _Piece(old, new, piece.interpolant)
+            y = piece(np.array([new]))[0]
+            self.status, self.message, self.event = "event", "stopped by an event", index
+        if self.keeps:
             self.pieces.append(piece)
-            return self.stalls(piece.end)
-        self.pieces.append(_Piece(piece.start, max(first, piece.start), piece.interpolant))
-        self.status, self.message, self.event = "event", "stopped by an event", index
-        return True
+        self.reached, self.end = new, y
+        if self.outputs is None:
+            self.add(new, y)
+        elif len(wanted):
+            for time_, state in zip(wanted.tolist(), piece(wanted), strict=True):
+                if time_ <= new:
+                    self.add(time_, state)
+        return index is not None or self.stalls(new)
 
     def stalls(self, t: float) -> bool:
         """Tell whether many steps hardly move on, as where a right side jumps and the flow slides along it.
@@ -304,19 +375,24 @@ class _Run:
             return False
         self.fail(
             f"the last {STALL_STEPS} steps are {now / STALL_STEPS:.0e} long on average, as where the right "
-            "side jumps: a loss with kinks, such as |w|, has to be smoothed",
-            t,
-            np.empty(0),
+            "side jumps: a loss with kinks, such as |w|, has to be smoothed"
         )
         return True
 
-    def fail(self, message: str, t: float, y: np.ndarray):
+    def fail(self, message: str) -> None:
         self.status, self.message = "failed", message
-        return t, y
 
 
-def _edge(along: Callable[[float], float], start: float, end: float) -> float:
-    """Return the last time, to rounding, at which `along` is still positive; it is not at `end`."""
+def _edge(event: Event, piece: _Piece) -> float:
+    """Return the last time in a step, to rounding, at which `event` is positive; it is not at the end."""
+
+    def along(t: float) -> float:
+        value = event(t, piece(np.array([t]))[0])
+        if isinstance(value, bool | np.bool_):  # a test of membership: bisection finds its edge
+            return 1.0 if value else -1.0
+        return float(value) if np.isfinite(value) else -1.0
+
+    start, end = piece.start, piece.end
     if not along(start) > 0:
         return start
     tolerance = 4 * np.finfo(float).eps * max(abs(start), abs(end), np.finfo(float).tiny)

@@ -287,6 +287,8 @@ class HyperbolicCosine(SeparableConjugate):
         """2c sinh or 2c cosh of 4μ + ln(u0/v0): far out the product may be finite where they are not."""
         t = 4.0 * w + self.base._tilt
         far = np.abs(t) > 700.0
+        if not far.any():
+            return self.base._width * function(t)
         near = self.base._width * function(np.where(far, 0.0, t))
         exponential = np.exp(np.where(far, np.abs(t) + np.log(0.5 * self.base._width), 0.0))
         return np.where(far, function(np.sign(t)) / function(1.0) * exponential, near)
