@@ -172,7 +172,7 @@ def embed(
     ] = None,
     ambient_dim: Annotated[int | None, typer.Option(help="Ambient dimension D.")] = None,
     tol: Annotated[float, typer.Option(help="Metric defect to aim for.")] = 1e-10,
-    method: Annotated[str, typer.Option(help="auto, closed-form or spectral.")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, closed-form, compressed or spectral.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the solver's start.")] = 0,
     save: Annotated[
         Path | None, typer.Option(help="Write F, the best so far while solving, to this .npz file.")

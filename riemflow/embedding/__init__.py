@@ -3,6 +3,7 @@
 from riemflow.embedding.atlas import Atlas, AtlasCertificate
 from riemflow.embedding.build import embed, parametrization_from_legendre
 from riemflow.embedding.certificate import SupBound
+from riemflow.embedding.compressed import Projected
 from riemflow.embedding.embedding import ClosedForm, IsometricEmbedding, SampledDefect, bracket_defect
 from riemflow.embedding.files import load_embedding
 from riemflow.embedding.identity import OtherMetric
@@ -25,6 +26,7 @@ __all__ = [
     "IsometricEmbedding",
     "OtherMetric",
     "Polytope",
+    "Projected",
     "Reach",
     "SampledDefect",
     "SublevelSet",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from riemflow.embedding.atlas import atlas
-from riemflow.embedding.closed_form import closed_form
+from riemflow.embedding.closed_form import ClosedFormEmbedding, closed_form
+from riemflow.embedding.compressed import check_quadrature, compress, integrals
 from riemflow.embedding.contents import region_arrays
 from riemflow.embedding.coordinates import KINDS
 from riemflow.embedding.metric import as_metric
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from riemflow.embedding.parametrization import EmbeddedParametrization
     from riemflow.embedding.region import Region
 
-METHODS = ("auto", "closed-form", "spectral", "atlas")
+METHODS = ("auto", "closed-form", "compressed", "spectral", "atlas")
 COORDINATES = ("auto", *KINDS)
 
 
@@ -57,14 +58,17 @@ def embed(
         D ≥ d. By default what the closed form has, or d(d+3)/2 (1 for d = 1) for the spectral solver. A
         number given makes "auto" use a closed form only if it has exactly this D.
     tol : float
-        For the spectral solver: the largest ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ accepted at 4,000 points it was
-        not fitted to. If only 1e-4 or better is reached, F is returned with
+        For the spectral solver and "compressed": the largest ‖g^{-1/2} ∂Fᵀ∂F g^{-1/2} - I‖₂ accepted at 4,000
+        points it was not fitted to. If only 1e-4 or better is reached, F is returned with
         ``F.certificate.passed`` False.
-    method : {"auto", "closed-form", "spectral", "atlas"}
+    method : {"auto", "closed-form", "compressed", "spectral", "atlas"}
         "auto" reads a closed form off R's structure where it can. Of an R that has none it splits off the
         parts that have one, and blocks that separate after a linear change of variables (``F.method`` is then
-        "mixed"), and solves for the rest. "spectral" solves for all in one piece. "atlas" covers the region
-        by many charts, each with an F of its own, and returns an `Atlas`: not one F.
+        "mixed"), and solves for the rest. "compressed" projects a closed form onto the dimensions that its
+        image of the region needs for `tol`, or onto `ambient_dim`; "auto" does so where a part of R is an
+        `ExponentialFamily`, whose closed form has one for each node of a quadrature rule. "spectral" solves
+        for all in one piece. "atlas" covers the region by many charts, each with an F of its own, and returns
+        an `Atlas`: not one F.
     coordinates : {"auto", "raw", "log-slack", "arc-length", "dual"}
         Of each axis, in which the spectral solver's F is a polynomial; see `coordinates.choose_axes`.
     seed : int
@@ -84,13 +88,14 @@ def embed(
     DomainError
         If R is none of the three, the region leaves its domain, g is not finite, symmetric and positive
         definite on it, ambient_dim < d, d > 5 for the spectral solver, the spectral solver has no region,
-        or an option is unknown.
+        an option is unknown, or an `ExponentialFamily`'s rule is not accurate on all of the region.
     ShapeError
         If g does not map [..., d] to [..., d, d], or the region has another dimension.
     NoClosedFormError
         If a closed form is needed and some part of R has none; names the part.
     ConvergenceError
-        If the spectral solver's defect exceeds max(tol, 1e-4); `.partial` is what it reached.
+        If the defect of the spectral solver, or of the projection to `ambient_dim`, exceeds max(tol, 1e-4);
+        `.partial` is what it reached.
     KeyboardInterrupt
         If the user interrupts the spectral solver; `.partial` is the best F so far, the iterate of an
         unfinished degree included, or None.
@@ -111,6 +116,7 @@ def embed(
         )
     if region is not None:
         check_region(region, metric)
+        check_quadrature(region, metric.legendre)
         if save is not None:
             region_arrays(region)  # raises now if the region cannot be saved
     if method == "atlas":
@@ -141,6 +147,10 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
     if method != "spectral":
         try:
             F = _closed_form(metric, region)
+            if method == "compressed":
+                return compress(F, _needed(region, metric), tol=tol, ambient_dim=ambient_dim)
+            if method == "auto" and ambient_dim is None and region is not None and integrals(F.R):
+                return compress(F, region, tol=tol)
             if ambient_dim in (None, F.ambient_dim):
                 return F
             if method == "closed-form":
@@ -149,7 +159,7 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
                     ' leave ambient_dim out, or use method="spectral".'
                 )
         except NoClosedFormError as error:
-            if method == "closed-form" or region is None:
+            if method in ("closed-form", "compressed") or region is None:
                 raise
             missing = error
     region = _needed(region, metric)
@@ -180,13 +190,13 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
 def _needed(region: Region | None, metric: Metric) -> Region:
     if region is None:
         raise DomainError(
-            f"The spectral solver needs a region to embed {metric.name} on: pass region=, such as "
+            f"It needs a region to embed {metric.name} by a solver or a projection: pass region=, such as "
             "Box(lower, upper)."
         )
     return region
 
 
-def _closed_form(metric: Metric, region: Region | None) -> IsometricEmbedding:
+def _closed_form(metric: Metric, region: Region | None) -> ClosedFormEmbedding:
     if metric.legendre is None:
         raise NoClosedFormError(
             f"Closed forms are known for Legendre functions only, not for the metric {metric.name}: pass "

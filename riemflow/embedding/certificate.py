@@ -16,6 +16,7 @@ from riemflow.embedding.spectral_points import chebyshev_grid, check_points
 from riemflow.embedding.tensor_grid import growth, on_grid
 
 if TYPE_CHECKING:
+    from riemflow.embedding.embedding import IsometricEmbedding
     from riemflow.embedding.spectral import SpectralEmbedding
 
 MOST_DIM = 3  # of a bound; above, and on balls, the defect is sampled
@@ -72,7 +73,7 @@ def sup_bound(F: SpectralEmbedding) -> SupBound:
     """
     found = F.certificate
     if F.dim > MOST_DIM or not isinstance(F.region, Box):
-        return _sampled(F, found.defect)
+        return sampled_bound(F, found.defect)
     W, tail = _whitener(F, found.defect)
     N = 2 * max(F.basis.degree, 1) - 2 + 2 * (len(W) - 1)
     m = RATIO[F.dim] * max(N, 1)
@@ -81,7 +82,8 @@ def sup_bound(F: SpectralEmbedding) -> SupBound:
     return SupBound(float(max(value + ROUNDING, found.defect)), float(polynomial), tail, m**F.dim)
 
 
-def _sampled(F: SpectralEmbedding, least: float) -> SupBound:
+def sampled_bound(F: IsometricEmbedding, least: float) -> SupBound:
+    """Return the largest defect at many points of the region, no less than `least`."""
     points = check_points(F.region, SAMPLE, seed=20)
     largest = [
         relative_defect(F._jacobian(part), F.metric._matrix(part)).max()

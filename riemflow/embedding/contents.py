@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from riemflow.embedding.certificate import SupBound
+from riemflow.embedding.closed_form import ClosedFormEmbedding
+from riemflow.embedding.compressed import CompressedEmbedding, Projected
 from riemflow.embedding.coordinates import Axis
 from riemflow.embedding.embedding import Fit, IsometricEmbedding, SampledDefect
 from riemflow.embedding.metric import Metric
@@ -28,6 +30,8 @@ def contents(F: IsometricEmbedding) -> tuple[dict[str, Any], dict[str, np.ndarra
     """Return the figures and the arrays that F is made of; none for a closed form, which R gives again."""
     if isinstance(F, SpectralEmbedding):
         return _spectral_header(F), _spectral_arrays(F)
+    if isinstance(F, CompressedEmbedding):
+        return {"certificate": _plain(F.certificate)}, {"basis": F.map.basis, "center": F.map.center}
     if not isinstance(F, MixedEmbedding):
         return {}, {}
     arrays = {}
@@ -85,7 +89,7 @@ def _part_header(part: Part) -> dict[str, Any]:
     return {"factor": part.factor, "recipe": None, **own, **_spectral_header(F)}
 
 
-def _plain(found: SampledDefect) -> dict[str, Any]:
+def _plain(found: SampledDefect | Projected) -> dict[str, Any]:
     """Return a certificate's figures as JSON knows them."""
     figures = {name: value for name, value in vars(found).items() if name not in ("worst_point", "bound")}
     bound = None if found.bound is None else vars(found.bound)
@@ -160,24 +164,44 @@ def mixed_of(header, arrays, region: Region | None, metric: Metric | None) -> Mi
     return F
 
 
-def _certificate(figures: dict[str, Any], d: int) -> SampledDefect:
-    bound = figures["bound"]
+def compressed_of(header, arrays, region: Region | None, full: ClosedFormEmbedding) -> CompressedEmbedding:
+    if region is None:
+        raise FileFormatError("damaged: it has no region.")
+    d, D, r = header["dim"], full.ambient_dim, header["ambient_dim"]
+    basis, center = array_of(arrays, "basis", (D, r)), array_of(arrays, "center", (D,))
+    F = CompressedEmbedding(full, region, basis, center, name=header["name"])
+    figures = header["certificate"]
+    F.certificate = Projected(F.name, D, bound=_bound(figures), **_sample(figures, d))
+    return F
+
+
+def _sample(figures: dict[str, Any], d: int) -> dict[str, Any]:
+    """Return what certificates that rest on a sample share."""
     worst_point = np.array(figures["worst_point"], dtype=float)
     if worst_point.shape != (d,):
         raise FileFormatError(f"damaged: its worst point has shape {worst_point.shape}, not ({d},).")
-    if bound is not None:
-        parts = [None if bound[name] is None else float(bound[name]) for name in ("polynomial", "tail")]
-        bound = SupBound(float(bound["value"]), *parts, int(bound["n_points"]))
+    return {
+        "defect": float(figures["defect"]),
+        "n_points": int(figures["n_points"]),
+        "worst_point": worst_point,
+        "tol": float(figures["tol"]),
+    }
+
+
+def _bound(figures: dict[str, Any]) -> SupBound:
+    bound = figures["bound"]
+    parts = [None if bound[name] is None else float(bound[name]) for name in ("polynomial", "tail")]
+    return SupBound(float(bound["value"]), *parts, int(bound["n_points"]))
+
+
+def _certificate(figures: dict[str, Any], d: int) -> SampledDefect:
     return SampledDefect(
-        defect=float(figures["defect"]),
-        n_points=int(figures["n_points"]),
-        worst_point=worst_point,
-        tol=float(figures["tol"]),
+        **_sample(figures, d),
         degree=int(figures["degree"]),
         seconds=float(figures["seconds"]),
         coordinates=str(figures["coordinates"]),
         tail=float(figures["tail"]),
-        bound=bound,
+        bound=None if figures["bound"] is None else _bound(figures),
         history=tuple(
             Fit(int(start), int(degree), float(residual), float(defect), float(seconds))
             for start, degree, residual, defect, seconds in figures["history"]

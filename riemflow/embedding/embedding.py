@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from riemflow.embedding.certificate import SupBound
+    from riemflow.embedding.compressed import Projected
     from riemflow.embedding.identity import Identity, OtherMetric
     from riemflow.embedding.metric import Metric
     from riemflow.embedding.parametrization import EmbeddedParametrization
@@ -145,14 +146,14 @@ class IsometricEmbedding:
     domain : Domain
         Where F may be evaluated.
     method : str
-        "closed-form", "spectral", or "mixed" if only a part was solved for.
-    certificate : ClosedForm, SampledDefect or OtherMetric
+        "closed-form", "compressed" if projected, "spectral", or "mixed" if only a part was solved for.
+    certificate : ClosedForm, Projected, SampledDefect or OtherMetric
         What the isometry rests on; `OtherMetric` if F was loaded for an R that it was not made for.
     """
 
     metric: Metric
     region: Region | None
-    certificate: ClosedForm | SampledDefect | OtherMetric
+    certificate: ClosedForm | Projected | SampledDefect | OtherMetric
     _identity: Identity | None = None  # of a loaded F
 
     def _define(

@@ -13,7 +13,16 @@ import numpy as np
 
 from riemflow.embedding.archive import read_archive
 from riemflow.embedding.closed_form import ClosedFormEmbedding, closed_form
-from riemflow.embedding.contents import array_of, contents, mixed_of, region_arrays, region_of, spectral_of
+from riemflow.embedding.compressed import CompressedEmbedding
+from riemflow.embedding.contents import (
+    array_of,
+    compressed_of,
+    contents,
+    mixed_of,
+    region_arrays,
+    region_of,
+    spectral_of,
+)
 from riemflow.embedding.embedding import IsometricEmbedding
 from riemflow.embedding.identity import Identity, OtherMetric, identity_of, other_metric
 from riemflow.embedding.metric import Metric, as_metric
@@ -25,12 +34,12 @@ from riemflow.legendre.recipes import from_recipe, recipe
 from riemflow.validation import short
 
 FORMAT, VERSION, SUFFIX = "riemflow embedding", 1, ".npz"
-METHODS = ("closed-form", "spectral", "mixed")
+METHODS = ("closed-form", "compressed", "spectral", "mixed")
 
 
 def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
     """Write F to a file that appears complete or not at all; see `IsometricEmbedding.save`."""
-    if not isinstance(F, SpectralEmbedding | ClosedFormEmbedding | MixedEmbedding):
+    if not isinstance(F, SpectralEmbedding | ClosedFormEmbedding | CompressedEmbedding | MixedEmbedding):
         raise DomainError(f"An embedding of the kind {type(F).__name__} cannot be saved: no format holds it.")
     if isinstance(F.certificate, OtherMetric):
         raise DomainError(
@@ -61,8 +70,8 @@ def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
 def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
     """Return the embedding that `F.save(path)` wrote.
 
-    A closed form is built again from R; a spectral F is its coefficients. Either must give the F(w) that the
-    file holds for a few points.
+    A closed form is built again from R, and projected if it was; a spectral F is its coefficients. Either
+    must give the F(w) that the file holds for a few points.
 
     Parameters
     ----------
@@ -115,6 +124,8 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
         made_for = _require_same(given, identity, what) if own is None else own.legendre
         with _damage(path):
             F = closed_form(made_for, region)
+            if header["method"] == "compressed":
+                F = compressed_of(header, arrays, region, F)
     if not identity.is_that_of(F):
         raise FileFormatError(
             f"{path} is damaged, or was written by a version of riemflow with another closed form: F(w) is "

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import cKDTree
 
+from riemflow.embedding.spectral_points import check_points
 from riemflow.errors import ConvergenceError
 from riemflow.validation import short
 
@@ -21,6 +23,18 @@ LEAST = 1e-8
 SETTLED = 0.1
 # Length of the first trial step away from a critical point that is no minimum, relative to |F| and |F - x|.
 ESCAPE = 0.1
+
+
+class Cloud:
+    """Points of F's region, of whose images the nearest is close enough for Newton's method to start from."""
+
+    def __init__(self, F: IsometricEmbedding):
+        self.points = check_points(F.region, 1000 * F.dim, seed=0)
+        self.tree = cKDTree(F._fun(self.points))
+
+    def nearest(self, x: np.ndarray) -> np.ndarray:
+        """Return the w of the nearest image: shape=[..., D] -> shape=[..., d]."""
+        return self.points[self.tree.query(np.where(np.isfinite(x), x, 0.0))[1]]
 
 
 @np.errstate(all="ignore")

@@ -138,7 +138,7 @@ def mixed(
     R = metric.legendre
     if R is None:
         return None
-    terms = list(_terms(R, 1.0, np.eye(R.dim), np.zeros(R.dim)))
+    terms = list(terms_of(R))
     closed, rest, parts = [], [], []
     for term in terms:
         (closed if _has_closed_form(term, region) else rest).append(term)
@@ -195,6 +195,11 @@ def mixed(
             return assembled(F)
         parts.append(Part(1.0, A, b, None, F))
     return None
+
+
+def terms_of(R: LegendreFunction) -> Iterator[Term]:
+    """Take R apart by its sums, multiples, compositions and products."""
+    return _terms(R, 1.0, np.eye(R.dim), np.zeros(R.dim))
 
 
 def _terms(R: LegendreFunction, c: float, A: np.ndarray, b: np.ndarray) -> Iterator[Term]:

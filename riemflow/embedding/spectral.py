@@ -6,18 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from riemflow.embedding.certificate import sup_bound
 from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.embedding import IsometricEmbedding
+from riemflow.embedding.inverse import Cloud
 from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
 from riemflow.embedding.nash_newton import refine
 from riemflow.embedding.record import Keep, Record
 from riemflow.embedding.region import Box
 from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
 from riemflow.embedding.spectral_moments import TensorEquations
-from riemflow.embedding.spectral_points import chebyshev_grid, check_points, grid_size, scattered_points
+from riemflow.embedding.spectral_points import chebyshev_grid, grid_size, scattered_points
 from riemflow.embedding.spectral_series import ChebyshevSeries
 from riemflow.embedding.spectral_start import WOUND, WoundStart, starting_coefficients
 from riemflow.errors import ConvergenceError, DomainError
@@ -78,7 +78,7 @@ class SpectralEmbedding(IsometricEmbedding):
     ):
         self.basis, self.coefficients, self.coordinates = basis, coefficients, coordinates
         self._series = ChebyshevSeries(basis, coefficients)
-        self._tree: cKDTree | None = None
+        self._cloud: Cloud | None = None
         self._define(
             metric, coefficients.shape[1], region=region, method="spectral", certificate=None, name=name
         )
@@ -115,12 +115,9 @@ class SpectralEmbedding(IsometricEmbedding):
         return np.asarray(self.region._belongs(w, MARGIN))
 
     def _start(self, x):
-        # The nearest of a cloud of image points, close enough for Newton's method.
-        if self._tree is None:
-            self._cloud = check_points(self.region, 1000 * self.dim, seed=0)
-            self._tree = cKDTree(self._fun(self._cloud))
-        finite = np.where(np.isfinite(x), x, 0.0)
-        return self._cloud[self._tree.query(finite)[1]]
+        if self._cloud is None:
+            self._cloud = Cloud(self)
+        return self._cloud.nearest(x)
 
 
 def spectral(

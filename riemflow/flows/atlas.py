@@ -112,7 +112,7 @@ def _view(atlas: Atlas, k: int) -> SpectralEmbedding:
     box = Box(share.lower + CROSSED * (low - share.lower), share.upper + CROSSED * (high - share.upper))
     view = SpectralEmbedding(F.metric, _Part(box, atlas.region), F.basis, F.coefficients, F.coordinates)
     F._start(np.zeros(F.ambient_dim))  # makes the cloud of starting points, which is that of the whole chart
-    view._tree, view._cloud, view.certificate = F._tree, F._cloud, F.certificate
+    view._cloud, view.certificate = F._cloud, F.certificate
     return view
 
 

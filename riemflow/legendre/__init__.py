@@ -9,6 +9,7 @@ from riemflow.legendre.entropies import (
     NegativeEntropy,
     TsallisEntropy,
 )
+from riemflow.legendre.exponential_family import ExponentialFamily
 from riemflow.legendre.families import Beta, Dirichlet, Gamma, Normal
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
@@ -19,6 +20,7 @@ __all__ = [
     "Beta",
     "BurgEntropy",
     "Dirichlet",
+    "ExponentialFamily",
     "FermiDirac",
     "Gamma",
     "HyperbolicEntropy",

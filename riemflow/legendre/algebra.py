@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.sparse import hstack, issparse, vstack
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.legendre.function import LegendreFunction
@@ -49,6 +50,12 @@ class Sum(LegendreFunction):
     def _third_along(self, w, v):
         return np.sum([term._third_along(w, v) for term in self.terms], axis=0)
 
+    def _times_hessian(self, w, rows):
+        return sum(term._times_hessian(w, rows) for term in self.terms)
+
+    def _gram_root(self, w, rows):
+        return _stack([term._gram_root(w, rows) for term in self.terms])
+
     def _belongs(self, w):
         return np.all([term._belongs(w) for term in self.terms], axis=0)
 
@@ -76,6 +83,12 @@ class Scaled(LegendreFunction):
 
     def _third_along(self, w, v):
         return self.factor * self.base._third_along(w, v)
+
+    def _times_hessian(self, w, rows):
+        return self.factor * self.base._times_hessian(w, rows)
+
+    def _gram_root(self, w, rows):
+        return np.sqrt(self.factor) * self.base._gram_root(w, rows)
 
     def _belongs(self, w):
         return self.base._belongs(w)
@@ -147,6 +160,12 @@ class Composed(LegendreFunction):
     def _third_along(self, w, v):
         return self.A.T @ self.base._third_along(w @ self.A.T + self.b, v @ self.A.T) @ self.A
 
+    def _times_hessian(self, w, rows):
+        return self.base._times_hessian(w @ self.A.T + self.b, rows @ self.A.T) @ self.A
+
+    def _gram_root(self, w, rows):
+        return self.base._gram_root(w @ self.A.T + self.b, rows @ self.A.T)
+
     def _belongs(self, w):
         with np.errstate(all="ignore"):
             return np.isfinite(w).all(axis=-1) & self.base._belongs(w @ self.A.T + self.b)
@@ -183,6 +202,12 @@ class Tilted(LegendreFunction):
 
     def _third_along(self, w, v):
         return self.base._third_along(w, v)
+
+    def _times_hessian(self, w, rows):
+        return self.base._times_hessian(w, rows)
+
+    def _gram_root(self, w, rows):
+        return self.base._gram_root(w, rows)
 
     def _belongs(self, w):
         return self.base._belongs(w)
@@ -234,11 +259,24 @@ class Product(LegendreFunction):
             change[..., block, block] = part._third_along(w[..., block], v[..., block])
         return change
 
+    def _times_hessian(self, w, rows):
+        parts = [part._times_hessian(w[block], rows[:, block]) for part, block in self._each()]
+        return _stack(parts, axis=1)
+
+    def _gram_root(self, w, rows):
+        return _stack([part._gram_root(w[block], rows[:, block]) for part, block in self._each()])
+
     def _belongs(self, w):
         return np.all([part._belongs(w[..., block]) for part, block in self._each()], axis=0)
 
     def _make_conjugate(self):
         return Product([part.conjugate for part in self.parts])
+
+
+def _stack(matrices: Sequence[Any], axis: int = 0) -> Any:
+    if all(map(issparse, matrices)):
+        return (vstack if axis == 0 else hstack)(matrices, format="csr")
+    return np.concatenate([m.toarray() if issparse(m) else m for m in matrices], axis=axis)
 
 
 def product(*parts: LegendreFunction) -> Product:

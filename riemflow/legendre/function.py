@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
@@ -255,6 +256,26 @@ class LegendreFunction:
         if self._hessian_along is None:
             return np.einsum("...ijk,...k->...ij", self._third(w), v)
         return self._hessian_along(w, v)
+
+    # The Hessian against n rows at one point: for d beyond thousands, where its structure is known, no d x d
+    # matrix is formed. The rows, shape=[n, d], may be a scipy.sparse array.
+
+    def _times_hessian(self, w: np.ndarray, rows: Any) -> Any:
+        """rows ∇²R(w), shape=[n, d]; sparse where rows are and ∇²R is diagonal."""
+        return rows @ self._hessian(w)
+
+    def _gram(self, w: np.ndarray, rows: Any) -> np.ndarray:
+        """rows ∇²R(w) rowsᵀ, shape=[n, n]."""
+        gram = self._times_hessian(w, rows) @ rows.T
+        return gram.toarray() if issparse(gram) else gram
+
+    def _gram_root(self, w: np.ndarray, rows: Any) -> Any:
+        """M, shape=[k, n], with MᵀM = rows ∇²R(w) rowsᵀ: a QR of it keeps digits that the product squares."""
+        hessian = self._hessian(w)
+        # Unit diagonal first: coordinates of any units are judged alike.
+        scale = np.sqrt(np.diagonal(hessian))
+        values, vectors = np.linalg.eigh(hessian / scale[:, None] / scale)
+        return np.sqrt(np.maximum(values, 0.0))[:, None] * ((vectors.T * scale) @ rows.T)
 
     def _belongs(self, w: np.ndarray) -> np.ndarray:
         finite = np.asarray(np.isfinite(w).all(axis=-1))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.separable import scale_columns
 from riemflow.validation import as_count, as_matrix, as_points, short
 
 
@@ -86,6 +89,18 @@ class LogPartition(LegendreFunction):
         weights = p * (centred @ v[..., None])[..., 0]
         return np.swapaxes(centred * weights[..., None], -1, -2) @ centred
 
+    def _statistics(self, rows: Any) -> Any:
+        """A rowsᵀ, what the rows take the support to: shape=[n, d] -> shape=[K, n]."""
+        return self.A @ rows.T
+
+    def _gram_root(self, w, rows):
+        p, values = self._probabilities(w), self._statistics(rows)
+        return np.sqrt(p)[:, None] * (values - p @ values)
+
+    def _gram(self, w, rows):
+        root = self._gram_root(w, rows)
+        return root.T @ root
+
 
 class LogSumExp(LogPartition):
     """R(w) = ln(1 + Σ e^{w_i}) on R^d, the conjugate of `SimplexEntropy`.
@@ -98,7 +113,12 @@ class LogSumExp(LogPartition):
 
     def __init__(self, dim: int):
         dim = as_count("dim", dim)
-        super().__init__(np.vstack([np.zeros(dim), np.eye(dim)]))
+        self.weights, self.log_weights = np.ones(dim + 1), np.zeros(dim + 1)
+        self._define(dim, name="LogSumExp", interior=0.0, is_mirror_map=False)
+
+    @cached_property
+    def A(self) -> np.ndarray:  # type: ignore[override]
+        return np.vstack([np.zeros(self.dim), np.eye(self.dim)])
 
     def _exponents(self, w):
         return np.concatenate([np.zeros((*w.shape[:-1], 1)), w], axis=-1)
@@ -111,6 +131,24 @@ class LogSumExp(LogPartition):
 
     def _gradient(self, w):
         return self._probabilities(w)[..., 1:]
+
+    # ∇²R = diag(p) - p pᵀ, but moments about the mean lose no digits.
+
+    def _statistics(self, rows):
+        rows = rows.toarray() if issparse(rows) else rows
+        return np.concatenate([np.zeros((1, len(rows))), rows.T])
+
+    def _times_hessian(self, w, rows):
+        p = self._gradient(w)
+        rows = rows.toarray() if issparse(rows) else rows
+        return (rows - (rows @ p)[:, None]) * p
+
+    def _gram(self, w, rows):
+        if not issparse(rows):
+            return super()._gram(w, rows)
+        p = self._gradient(w)
+        mean = rows @ p
+        return (scale_columns(rows, p) @ rows.T).toarray() - mean[:, None] * mean
 
     def _make_conjugate(self):
         return SimplexEntropy(self.dim)
@@ -165,6 +203,11 @@ class SimplexEntropy(LegendreFunction):
         with np.errstate(over="ignore"):
             change[..., i, i] -= v / w / w
         return change
+
+    def _times_hessian(self, w, rows):
+        rows = rows.toarray() if issparse(rows) else rows
+        with np.errstate(over="ignore"):
+            return rows / w + (rows.sum(axis=1) / (1.0 - w.sum()))[:, None]
 
     def _belongs(self, w):
         with np.errstate(all="ignore"):

@@ -14,6 +14,7 @@ from riemflow.legendre.entropies import (
     NegativeEntropy,
     TsallisEntropy,
 )
+from riemflow.legendre.exponential_family import ExponentialFamily
 from riemflow.legendre.families import Beta, Dirichlet, Gamma, Normal
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
@@ -38,15 +39,17 @@ LEAVES: dict[type[LegendreFunction], dict[str, str]] = {
     LogPartition: {"A": "A", "weights": "weights"},
     LogDet: {"n": "n"},
 }
+# An integral is kept as the finite family that its quadrature rule makes of it.
+KEPT_AS: dict[type[LegendreFunction], type[LegendreFunction]] = {ExponentialFamily: LogPartition}
 NAMES = {leaf.__name__: leaf for leaf in LEAVES}
 
 
 def recipe(R: Any) -> dict[str, Any] | None:
     """Return R as numbers and names, for JSON; None if a part of it is neither of the catalogue nor algebra.
 
-    ``from_recipe(recipe(R), R.dim)`` is R again.
+    ``from_recipe(recipe(R), R.dim)`` is R again; for an `ExponentialFamily` it is its `LogPartition`.
     """
-    kind = type(R)
+    kind = KEPT_AS.get(type(R), type(R))
     if kind in LEAVES:
         numbers = {name: _plain(getattr(R, attribute)) for name, attribute in LEAVES[kind].items()}
         return {"class": kind.__name__, **numbers}

@@ -65,6 +65,14 @@ class RidgeSum(LegendreFunction):
         with np.errstate(over="ignore"):
             return (self.A.T * (self._r3(self._ridges(w)) * (v @ self.A.T))[..., None, :]) @ self.A
 
+    def _times_hessian(self, w, rows):
+        with np.errstate(over="ignore"):
+            return ((rows @ self.A.T) * self._r2(self._ridges(w))) @ self.A
+
+    def _gram_root(self, w, rows):
+        with np.errstate(over="ignore"):
+            return (np.sqrt(self._r2(self._ridges(w))) * (rows @ self.A.T)).T
+
     def _belongs(self, w):
         finite = np.isfinite(w).all(axis=-1)
         with np.errstate(all="ignore"):

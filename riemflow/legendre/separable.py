@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import diags_array, issparse
 from scipy.special import expit
 
 from riemflow.legendre.function import LegendreFunction
@@ -51,6 +52,14 @@ class Separable(LegendreFunction):
             change[..., i, i] = self._r3(w) * v
         return change
 
+    def _times_hessian(self, w, rows):
+        with np.errstate(over="ignore"):
+            return scale_columns(rows, self._r2(w))
+
+    def _gram_root(self, w, rows):
+        with np.errstate(over="ignore"):
+            return scale_columns(rows, np.sqrt(self._r2(w))).T
+
     def _belongs(self, w):
         return (np.isfinite(w) & self._admits(w)).all(axis=-1)
 
@@ -83,6 +92,11 @@ class Separable(LegendreFunction):
     def _flat_range(self) -> tuple[np.ndarray, np.ndarray]:
         """The ends of the range of `_flat`, two arrays of shape [d]."""
         return np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
+
+
+def scale_columns(rows, factors: np.ndarray):
+    """rows diag(factors), sparse if rows are: shapes=[n, d], [d] -> shape=[n, d]."""
+    return rows @ diags_array(factors) if issparse(rows) else rows * factors
 
 
 class SeparableConjugate(Separable):
