@@ -142,7 +142,7 @@ def verify_forward(
         )
 
     fine: dict[str, Any] = {"rtol": rtol / 10}
-    flows = {"parameters": gradient_flow(G, loss, x_init, times, **fine)}
+    flows = {"parameters": gradient_flow(G, loss, x_init, times, formulation="parameters", **fine)}
     w_init = flows["parameters"].w[0]
     flows["dual"] = mirror_flow(R, loss, w_init, times, formulation="dual", **fine)
     flows["primal"] = mirror_flow(R, loss, w_init, times, formulation="primal", **fine)
@@ -208,7 +208,7 @@ def verify_reverse(
     R._check_convex(trajectory)
     F = _embedding(R, region, trajectory, rtol)
     G = F.parametrization()
-    flows["parameters"] = gradient_flow(G, loss, F(w_init), times, **fine)
+    flows["parameters"] = gradient_flow(G, loss, F(w_init), times, formulation="parameters", **fine)
     flows["primal"] = mirror_flow(R, loss, w_init, times, formulation="primal", **fine)
     flows["Riemannian"] = riemannian_gradient_flow(HessianManifold(R), loss, w_init, times, **fine)
 

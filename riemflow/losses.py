@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import expit
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
-from riemflow.validation import as_count, as_float, as_matrix, as_points, check_vectorised
+from riemflow.validation import as_count, as_float, as_points, as_rows, check_vectorised
 
 __all__ = ["LeastSquares", "Linear", "LinearModelLoss", "Logistic", "Loss", "Piecewise", "as_loss"]
 
@@ -107,11 +108,19 @@ class Loss:
 
 
 class LinearModelLoss(Loss):
-    """L(w) = ℓ(Zw) for data Z, shape=[n, d], with rows for samples."""
+    """L(w) = ℓ(Zw) for data Z, shape=[n, d], with rows for samples; a scipy.sparse matrix stays sparse."""
 
     def __init__(self, Z: Any):
-        self.Z = as_matrix("Z", Z, (None, None))
+        self.Z = as_rows("Z", Z)
         self.dim = self.Z.shape[1]
+
+    def _model(self, w: np.ndarray) -> np.ndarray:
+        """Zw: shape=[..., d] -> shape=[..., n]."""
+        return _times(w, self.Z.T)
+
+    def _combine(self, s: np.ndarray) -> np.ndarray:
+        """sZ, a combination of the rows: shape=[..., n] -> shape=[..., d]."""
+        return _times(s, self.Z)
 
     def _outer_value(self, s: np.ndarray) -> np.ndarray:
         raise TypeError("LinearModelLoss is a base: use LeastSquares or Logistic.")
@@ -123,13 +132,22 @@ class LinearModelLoss(Loss):
         raise TypeError("LinearModelLoss is a base: use LeastSquares or Logistic.")
 
     def _value(self, w):
-        return self._outer_value(w @ self.Z.T)
+        return self._outer_value(self._model(w))
 
     def _gradient(self, w):
-        return self._outer_gradient(w @ self.Z.T) @ self.Z
+        return self._combine(self._outer_gradient(self._model(w)))
 
     def _hessian(self, w):
-        return self.Z.T @ self._outer_hessian(w @ self.Z.T) @ self.Z
+        Z = self.Z.toarray() if issparse(self.Z) else self.Z
+        return Z.T @ self._outer_hessian(self._model(w)) @ Z
+
+
+def _times(vectors: np.ndarray, matrix: Any) -> np.ndarray:
+    """[..., k] times [k, m], which may be sparse: SciPy multiplies only matrices by it."""
+    if not issparse(matrix) or vectors.ndim <= 2:
+        return vectors @ matrix
+    flat = vectors.reshape(-1, vectors.shape[-1]) @ matrix
+    return flat.reshape(*vectors.shape[:-1], matrix.shape[1])
 
 
 class LeastSquares(LinearModelLoss):
@@ -137,9 +155,10 @@ class LeastSquares(LinearModelLoss):
 
     def __init__(self, Z: Any, Y: Any):
         super().__init__(Z)
-        self.Y = as_points("Y", Y, len(self.Z))
+        n = self.Z.shape[0]
+        self.Y = as_points("Y", Y, n)
         if self.Y.ndim != 1:
-            raise ShapeError(f"Y has shape {self.Y.shape}, but must have shape ({len(self.Z)},).")
+            raise ShapeError(f"Y has shape {self.Y.shape}, but must have shape ({n},).")
 
     def _outer_value(self, s):
         return 0.5 * np.mean((s - self.Y) ** 2, axis=-1)
@@ -157,9 +176,10 @@ class Logistic(LinearModelLoss):
 
     def __init__(self, Z: Any, labels: Any):
         super().__init__(Z)
-        self.labels = as_points("labels", labels, len(self.Z))
+        n = self.Z.shape[0]
+        self.labels = as_points("labels", labels, n)
         if self.labels.ndim != 1 or not np.isin(self.labels, (-1.0, 1.0)).all():
-            raise DomainError(f"labels must be {len(self.Z)} numbers, each -1 or +1.")
+            raise DomainError(f"labels must be {n} numbers, each -1 or +1.")
 
     def _outer_value(self, s):
         return np.mean(np.logaddexp(0.0, -self.labels * s), axis=-1)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 
 from riemflow.errors import DomainError, RiemflowError, ShapeError
 
@@ -75,6 +76,20 @@ def as_matrix(name: str, value: Any, shape: tuple[int | None, int | None]) -> np
         wanted = tuple("any" if n is None else n for n in shape)
         raise ShapeError(f"{name} has shape {array.shape}, but must be a matrix of shape {wanted}.")
     return array
+
+
+def as_rows(name: str, value: Any) -> Any:
+    """Return data, one row a sample, as a float64 matrix, or as a csr_array if it is a scipy.sparse one."""
+    if not issparse(value):
+        return as_matrix(name, value, (None, None))
+    if value.ndim != 2 or 0 in value.shape:
+        raise ShapeError(f"{name} has shape {value.shape}, but must be a matrix with rows and columns.")
+    if value.dtype.kind not in "fiu":
+        raise DomainError(f"{name} has entries of type {value.dtype}, but must hold real numbers.")
+    rows = csr_array(value, dtype=np.float64)
+    if not np.isfinite(rows.data).all():
+        raise DomainError(f"{name} holds {(~np.isfinite(rows.data)).sum()} entries that are not finite.")
+    return rows
 
 
 def as_number(name: str, value: Any, *, above: float = -np.inf, below: float = np.inf) -> float:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from riemflow import autodiff
-from riemflow.errors import ShapeError
+from riemflow.errors import DomainError, NoClosedFormError, ShapeError
+from riemflow.flows.dual_forms import common_rows, dual_flow, of_parametrization, row_space_flow
 from riemflow.flows.rest import MOST, in_parameters, terms
 from riemflow.flows.solution import Flow, run_flow
 from riemflow.losses import as_loss
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import require_kind
 
+FORMULATIONS = ("auto", "row-space", "dual", "parameters")
 MOST_NUMBERS = 10_000_000  # in ∇²G, for the Jacobian of the velocity to be had from it
 DOUBT = 1e-8  # of differences of the velocity, relative to its derivative
 
@@ -24,6 +26,7 @@ def gradient_flow(
     x_init: Any,
     t: Any,
     *,
+    formulation: str = "auto",
     rtol: float = 1e-8,
     atol: Any = None,
     method: str = "auto",
@@ -32,6 +35,11 @@ def gradient_flow(
 ) -> Flow:
     """Integrate ``x' = -∂G(x)ᵀ ∇L(G(x))``, x(0) = x_init (equation 1 of the paper).
 
+    In the form "parameters" this is what is solved. Where the joint flow ψ of the fields ∇G_i has a closed
+    form, as in the commuting part of the catalogue, ``x(t) = ψ(x_init; μ(t))`` with ``μ' = -∇L(G(x))``
+    (Lemma 4.6): "dual" solves for μ, and "row-space", for L(w) = ℓ(Zw) with Z of shape [n, d], for ν with
+    μ = -Zᵀν, n equations instead of D. Both are cheap and accurate at any scale of x_init.
+
     Parameters
     ----------
     G : Parametrization
@@ -39,8 +47,11 @@ def gradient_flow(
     x_init : array, shape=[D]
     t : float, increasing array, or np.inf
         End time, output times, or the limit.
+    formulation : "auto", "row-space", "dual" or "parameters"
+        "auto": row-space if ψ has a closed form and the data have fewer rows than there are weights, else
+        parameters.
     rtol, atol : float
-        Tolerances of the integrator; atol is rtol times the size of x_init if left out.
+        Tolerances on the state of the formulation; atol is rtol times its size if left out.
     method : "auto", "DOP853" or "CVODE"
     progress : bool
         Show a progress bar.
@@ -50,7 +61,8 @@ def gradient_flow(
     Returns
     -------
     Flow
-        With w = G(x) and x. On a submanifold x is put back onto it at the output times, and
+        With w = G(x) and x; ``stats["formulation"]`` says what was solved. In the parameters on a
+        submanifold, x is put back onto it at the output times, and
         ``stats["drift"]`` is how far it was off.
 
     Raises
@@ -61,10 +73,32 @@ def gradient_flow(
         If the flow leaves the domain, does not converge (t = inf), or the integrator fails.
     """
     require_kind("G", G, Parametrization)
+    if formulation not in FORMULATIONS:
+        raise DomainError(f"formulation is {formulation!r}, but must be one of {', '.join(FORMULATIONS)}.")
     loss = as_loss(loss, G.dim)
     x_init = G._inside(x_init, "x_init")
     if x_init.ndim != 1:
         raise ShapeError(f"x_init has shape {x_init.shape}, but must be one point of shape ({G.dim_in},).")
+    options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
+    Z, Q = common_rows(loss), of_parametrization(G, x_init)
+    if formulation == "auto":
+        rows = Q is not None and Z is not None and Z.shape[0] < G.dim
+        formulation = "row-space" if rows else "parameters"
+    if formulation == "parameters":
+        return _in_parameters(G, loss, x_init, t, options)
+    if Q is None:
+        raise NoClosedFormError(
+            f"The {formulation} form needs the joint flow of {G.name} in closed form, which is not known: "
+            "use formulation='parameters', or mirror_flow with R = legendre_from_parametrization(G, x_init)."
+        )
+    if formulation == "dual":
+        return dual_flow(Q, loss, t, options)
+    if Z is None:
+        raise DomainError("The row-space form needs a loss of the form ℓ(Zw), one Z for all pieces.")
+    return row_space_flow(Q, loss, Z, t, options)
+
+
+def _in_parameters(G: Parametrization, loss: Any, x_init: np.ndarray, t: Any, options: dict) -> Flow:
     evaluate = G._evaluator()
 
     def velocity(piece, x):
@@ -108,13 +142,9 @@ def gradient_flow(
         outside="left-region" if hasattr(G, "embedding") else "left-domain",
         jac=jacobian if explicit else None,
         linearise=linearise if G.dim_in <= MOST else None,
-        rtol=rtol,
-        atol=atol,
         scale=float(np.abs(x_init).max()) or 1.0,
-        method=method,
-        progress=progress,
-        throw=throw,
         measure=None
         if manifold is None
         else lambda x: {"drift": float(np.abs(x - manifold.project(x)).max())},
+        **options,
     )

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.rest import MOST, along, terms, under_cometric, under_metric
+from riemflow.flows.dual_forms import common_rows, dual_flow, of_legendre, row_space_flow
+from riemflow.flows.rest import MOST, along, terms, under_metric
 from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
-from riemflow.losses import LinearModelLoss, Loss, Piecewise, as_loss
+from riemflow.losses import as_loss
 from riemflow.validation import require_kind
-
-# Training on data is stiff: from this tolerance on CVODE takes fewer right sides than DOP853 (measured).
-LOOSE = 1e-9
 
 FORMULATIONS = ("auto", "row-space", "dual", "primal")
 
@@ -73,27 +71,18 @@ def mirror_flow(
     w_init = R._inside(w_init, "w_init")
     if w_init.ndim != 1:
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({R.dim},).")
-    Z = _common_rows(loss)
+    Z = common_rows(loss)
     if formulation == "auto":
-        rows = Z is not None and len(Z) < R.dim
+        rows = Z is not None and Z.shape[0] < R.dim
         formulation = "primal" if _is_numerical(R.conjugate) else "row-space" if rows else "dual"
-    if method == "auto" and formulation == "row-space" and np.min(rtol) >= LOOSE:
-        method = "CVODE"
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
     if formulation == "primal":
         return _primal(R, loss, w_init, t, options)
     if formulation == "dual":
-        return _dual(R, loss, w_init, t, options)
+        return dual_flow(of_legendre(R, w_init), loss, t, options)
     if Z is None:
         raise DomainError("The row-space form needs a loss of the form ℓ(Zw), one Z for all pieces.")
-    return _row_space(R, loss, w_init, t, Z, options)
-
-
-def _common_rows(loss: Loss | Piecewise) -> np.ndarray | None:
-    pieces = loss.losses if isinstance(loss, Piecewise) else [loss]
-    data = [piece.Z for piece in pieces if isinstance(piece, LinearModelLoss)]
-    common = len(data) == len(pieces) and all(np.array_equal(Z, data[0]) for Z in data)
-    return data[0] if common else None
+    return row_space_flow(of_legendre(R, w_init), loss, Z, t, options)
 
 
 def _is_numerical(Q: LegendreFunction) -> bool:
@@ -124,73 +113,5 @@ def _primal(R, loss, w_init, t, options) -> Flow:
         scale=float(np.abs(w_init).max()) or 1.0,
         linearise=linearise if R.dim <= MOST else None,
         units=metric_units(R._hessian, R._belongs, w_init),
-        **options,
-    )
-
-
-def _dual(R, loss, w_init, t, options) -> Flow:
-    Q, mu_init = R.conjugate, R._gradient(w_init)
-
-    def velocity(piece, mu):
-        return -piece._gradient(Q._gradient(mu))
-
-    def jacobian(piece, mu):
-        return -piece._hessian(Q._gradient(mu)) @ Q._hessian(mu)
-
-    return run_flow(
-        velocity,
-        mu_init,
-        t,
-        loss,
-        {"w": Q._gradient, "mu": lambda mu: mu},
-        formulation="dual",
-        # Where ∇R is onto R^d no dual point can leave its range.
-        inside=None if R.is_mirror_map else Q._belongs,
-        scale=float(np.abs(mu_init).max()) or 1.0,
-        jac=jacobian,
-        linearise=_weights_linearised(R, lambda mu: mu) if R.dim <= MOST else None,
-        **options,
-    )
-
-
-def _weights_linearised(R: LegendreFunction, to_mu: Any) -> Any:
-    """Return (loss, state) -> the flow of w linearised there; `to_mu` takes states to dual points."""
-    Q = R.conjugate
-
-    def linearise(piece, state):
-        mu = to_mu(state)
-        w = Q._gradient(mu)
-        slope = piece._gradient(w)
-        change = along(Q._hessian, Q._belongs, mu, -slope)
-        return under_cometric(Q._hessian(mu), change, slope, terms(piece, w), piece._hessian(w), w, mu)
-
-    return linearise
-
-
-def _row_space(R, loss, w_init, t, Z, options) -> Flow:
-    Q, mu_init = R.conjugate, R._gradient(w_init)
-
-    def to_mu(nu):
-        return mu_init - nu @ Z
-
-    def velocity(piece, nu):
-        return piece._outer_gradient(Z @ Q._gradient(to_mu(nu)))
-
-    def jacobian(piece, nu):
-        mu = to_mu(nu)
-        return -piece._outer_hessian(Z @ Q._gradient(mu)) @ Z @ Q._hessian(mu) @ Z.T
-
-    return run_flow(
-        velocity,
-        np.zeros(len(Z)),
-        t,
-        loss,
-        {"w": lambda nu: Q._gradient(to_mu(nu)), "mu": to_mu},
-        formulation="row-space",
-        inside=None if R.is_mirror_map else lambda nu: Q._belongs(to_mu(nu)),
-        # μ is to be as accurate as in the dual form.
-        scale=(float(np.abs(mu_init).max()) or 1.0) / (float(np.linalg.norm(Z, 2)) or 1.0),
-        jac=jacobian,
-        linearise=_weights_linearised(R, to_mu) if R.dim <= MOST else None,
         **options,
     )

@@ -160,5 +160,5 @@ def along(matrix: Map, belongs: Map, point: np.ndarray, direction: np.ndarray) -
 def terms(loss: Any, w: np.ndarray) -> np.ndarray:
     """The size of what each entry of ∇L(w) is a sum of: shape=[d] -> shape=[d]."""
     if isinstance(loss, LinearModelLoss):
-        return np.abs(loss._outer_gradient(loss.Z @ w)) @ np.abs(loss.Z)
+        return np.abs(loss._outer_gradient(loss._model(w))) @ abs(loss.Z)
     return np.abs(loss._gradient(w))

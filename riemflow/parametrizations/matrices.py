@@ -78,12 +78,17 @@ class DiagonalMeasurements(Parametrization):
         If an argument is not a whole number, at least 1.
     """
 
+    _complete = True
+
     def __init__(self, n: int, rank: int):
         self.n, self.rank = as_count("n", n), as_count("rank", rank)
         self._define(self.n * self.rank, self.n, name=f"DiagonalMeasurements({n}, {rank})")
 
     def _unpack(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(*x.shape[:-1], self.n, self.rank)
+
+    def _joint_flow(self, x, mu):
+        return (self._unpack(x) * np.exp(2.0 * mu)[..., None]).reshape(*mu.shape[:-1], self.dim_in)
 
     def _fun(self, x):
         return (self._unpack(x) ** 2).sum(axis=-1)

@@ -82,6 +82,7 @@ class Parametrization:
     _membership: Function | None = None
     _inverse_metric: Function | None = None
     _hessian_is_automatic = False
+    _complete = False  # whether ψ(x; μ) is known to exist for all μ: U(x) = R^d (Assumption 3.5)
     _unchecked: frozenset[str] | None = None  # the given derivatives, until the first point is seen
 
     def __init__(
@@ -184,6 +185,18 @@ class Parametrization:
             fun = self._fun
             return autodiff.hessian(lambda y: (mu * fun(y)).sum(axis=-1))(x)
         return np.einsum("ni,niab->nab", mu, self._hessian(x))
+
+    def _joint_flow(self, x: np.ndarray, mu: np.ndarray) -> np.ndarray | None:
+        """ψ(x; μ) in closed form, NaN for μ outside U(x): shapes=[D], [..., d] -> shape=[..., D].
+
+        None if there is no closed form. Subclasses of the catalogue that commute have one (equation 4).
+        """
+        return None
+
+    def _gram(self, x: np.ndarray, rows: Any) -> np.ndarray:
+        """rows ∂G∂Gᵀ rowsᵀ at one x, shape=[n, n]: for many weights no d x D matrix where ∂G is sparse."""
+        root = rows @ self._tangential_jacobian(x)
+        return root @ root.T
 
     def _evaluator(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Return x -> (G(x), the rows ∇G_i(x)) for the use of one flow, which may keep a warm start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import issparse
 
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count
@@ -22,8 +23,23 @@ def _cube(entries: np.ndarray) -> np.ndarray:
     return cube
 
 
-class _Elementwise(Parametrization):
+class _Diagonal(Parametrization):
+    """∂G∂Gᵀ is diagonal: every weight has parameters of its own. A subclass gives the diagonal."""
+
+    def _speeds(self, x: np.ndarray) -> np.ndarray:
+        """The diagonal of ∂G∂Gᵀ: shape=[..., D] -> shape=[..., d]."""
+        raise NotImplementedError
+
+    def _gram(self, x, rows):
+        gram = (rows * self._speeds(x)) @ rows.T
+        return gram.toarray() if issparse(gram) else gram
+
+
+class _Elementwise(_Diagonal):
     """w_i = g(x_i). A subclass gives g, g' and g'' on arrays."""
+
+    def _speeds(self, x):
+        return self._g1(x) ** 2
 
     def _g(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -58,9 +74,14 @@ class Identity(_Elementwise):
         If `dim` is not a whole number, at least 1.
     """
 
+    _complete = True
+
     def __init__(self, dim: int):
         d = as_count("dim", dim)
         self._define(d, d, name=f"Identity({d})")
+
+    def _joint_flow(self, x, mu):
+        return x + mu
 
     def _g(self, x):
         return x.copy()
@@ -95,7 +116,19 @@ class Hadamard(_Elementwise):
 
     def __init__(self, dim: int, power: int = 2):
         d, self.power = as_count("dim", dim), as_count("power", power)
+        self._complete = self.power <= 2
         self._define(d, d, name=f"Hadamard({d}, power={self.power})")
+
+    def _joint_flow(self, x, mu):
+        # |x| obeys y' = s y^{k-1} for s = k sign(x)^k: linear in y^{2-k}, or in ln y for k = 2.
+        k, size = self.power, np.abs(x)
+        rate = k * np.sign(x) ** k * mu
+        if k == 1:
+            return x + mu
+        if k == 2:
+            return x * np.exp(rate)
+        left = 1.0 - (k - 2) * rate * size ** (k - 2)
+        return x * np.where(left > 0, left, np.nan) ** (1.0 / (2 - k))
 
     def _g(self, x):
         return x**self.power
@@ -132,6 +165,10 @@ class Exponential(_Elementwise):
         d = as_count("dim", dim)
         self._define(d, d, name=f"Exponential({d})")
 
+    def _joint_flow(self, x, mu):
+        left = mu * np.exp(x)
+        return x - np.log1p(-np.where(left < 1.0, left, np.nan))
+
     def _g(self, x):
         return np.exp(x)
 
@@ -142,7 +179,7 @@ class Exponential(_Elementwise):
         return np.exp(x)
 
 
-class HadamardDifference(Parametrization):
+class HadamardDifference(_Diagonal):
     """``G(u, v) = u^k - v^k``, entry by entry, with x = (u, v), shape=[..., 2d].
 
     Defined where all u_i ≠ 0 and v_i ≠ 0 (everywhere for k = 1); the flows of the ∇G_i keep this
@@ -165,8 +202,15 @@ class HadamardDifference(Parametrization):
     def __init__(self, dim: int, power: int = 2):
         d = as_count("dim", dim)
         self._part = Hadamard(d, power)
-        self.power = self._part.power
+        self.power, self._complete = self._part.power, self._part._complete
         self._define(2 * d, d, name=f"HadamardDifference({d}, power={self.power})")
+
+    def _joint_flow(self, x, mu):
+        u, v = x[: self.dim], x[self.dim :]
+        return np.concatenate([self._part._joint_flow(u, mu), self._part._joint_flow(v, -mu)], axis=-1)
+
+    def _speeds(self, x):
+        return self._part._speeds(x[..., : self.dim]) + self._part._speeds(x[..., self.dim :])
 
     def _fun(self, x):
         d = self.dim
@@ -187,7 +231,7 @@ class HadamardDifference(Parametrization):
         return self._part._belongs(x[..., : self.dim]) & self._part._belongs(x[..., self.dim :])
 
 
-class HadamardProduct(Parametrization):
+class HadamardProduct(_Diagonal):
     """``G(u, v) = u ⊙ v`` with x = (u, v), shape=[..., 2d].
 
     Defined where (u_i, v_i) ≠ (0, 0) for all i: there G is regular, and the flows of the ∇G_i stay.
@@ -206,9 +250,19 @@ class HadamardProduct(Parametrization):
         If `dim` is not a whole number, at least 1.
     """
 
+    _complete = True
+
     def __init__(self, dim: int):
         d = as_count("dim", dim)
         self._define(2 * d, d, name=f"HadamardProduct({d})")
+
+    def _joint_flow(self, x, mu):
+        u, v, grown, shrunk = x[: self.dim], x[self.dim :], np.exp(mu), np.exp(-mu)
+        p, q = 0.5 * (u + v) * grown, 0.5 * (u - v) * shrunk
+        return np.concatenate([p + q, p - q], axis=-1)
+
+    def _speeds(self, x):
+        return x[..., : self.dim] ** 2 + x[..., self.dim :] ** 2
 
     def _fun(self, x):
         d = self.dim

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import issparse
 
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.parametrizations.submanifold import Submanifold
@@ -28,9 +29,23 @@ class Spherical(Parametrization):
         If `dim` is not a whole number, at least 1.
     """
 
+    _complete = True
+
     def __init__(self, dim: int):
         d = as_count("dim", dim)
         self._define(d + 1, d, name=f"Spherical({d})", manifold=Submanifold.sphere(d + 1))
+
+    def _joint_flow(self, x, mu):
+        # Replicator dynamics: the weights grow like e^{4μ} and are normalised.
+        rates = 2.0 * np.concatenate([mu, np.zeros((*mu.shape[:-1], 1))], axis=-1)
+        grown = x * np.exp(rates - rates.max(axis=-1, keepdims=True))
+        return grown / np.linalg.norm(grown, axis=-1, keepdims=True)
+
+    def _gram(self, x, rows):
+        w = self._fun(x)
+        rows = rows.toarray() if issparse(rows) else rows
+        centred = np.vstack([(rows - (rows @ w)[:, None]).T * x[:-1, None], -(rows @ w) * x[-1]])
+        return 4.0 * centred.T @ centred
 
     def _fun(self, x):
         return x[..., :-1] ** 2

@@ -230,7 +230,7 @@ def test_a_process_that_is_interrupted_or_killed_leaves_its_best(how, tmp_path):
         time.sleep(0.05)
     time.sleep(1.0)
     process.send_signal(getattr(signal, how))
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     own = rf.LegendreFunction(plain, 3)
     assert rf.load_embedding(path, own).certificate.defect < 0.1
     if how == "SIGINT":
