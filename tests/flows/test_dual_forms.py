@@ -1,0 +1,159 @@
+"""The forms of a flow agree at every scale of the start, and with an ODE written out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.sparse import csc_matrix, csr_array
+from zoo_parametrizations import COMMUTING
+
+import riemflow as rf
+from riemflow.commuting import joint_flow
+from riemflow.errors import DomainError, NoClosedFormError, ShapeError
+
+CLOSED = [
+    case for case in COMMUTING if case.make()._joint_flow(case.start(), np.zeros(case.make().dim)) is not None
+]
+
+
+def data(d=30, n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    Z = rng.standard_normal((n, d))
+    w = np.zeros(d)
+    w[:2] = [1.0, -0.7]
+    return Z, Z @ w
+
+
+def test_the_catalogue_has_closed_joint_flows():
+    names = {case.make().name.partition("(")[0] for case in CLOSED}
+    assert names == {
+        "Identity", "Hadamard", "HadamardDifference", "HadamardProduct", "Exponential",
+        "DiagonalMeasurements", "Spherical",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CLOSED, ids=str)
+def test_closed_joint_flow_is_the_integrated_one(case):
+    G, rng = case.make(), np.random.default_rng(3)
+    x, mu, rows = case.start(), 0.02 * rng.standard_normal((4, G.dim)), rng.standard_normal((2, G.dim))
+    np.testing.assert_allclose(G._joint_flow(x, mu), joint_flow(G, x, mu), rtol=1e-10, atol=1e-12)
+    gram = rows @ G.cometric(x) @ rows.T
+    np.testing.assert_allclose(G._gram(x, rows), gram, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(G._gram(x, csr_array(rows)), gram, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", CLOSED, ids=str)
+def test_forms_of_the_gradient_flow_agree(case):
+    G = case.make()
+    Z = np.random.default_rng(1).standard_normal((1, G.dim))
+    loss = rf.losses.LeastSquares(Z, Z @ G(case.start()) + 0.1)
+    times = np.linspace(0.0, 1.0, 5)
+    flows = [
+        rf.gradient_flow(G, loss, case.start(), times, formulation=form, rtol=1e-10)
+        for form in ("parameters", "dual", "row-space")
+    ]
+    assert [flow.stats["formulation"] for flow in flows] == ["parameters", "dual", "row-space"]
+    assert np.abs(flows[0].w[-1] - flows[0].w[0]).max() > 1e-3
+    for flow in flows[1:]:
+        np.testing.assert_allclose(flow.x, flows[0].x, atol=1e-8)
+        np.testing.assert_allclose(flow.w, flows[0].w, atol=1e-8)
+
+
+@pytest.mark.parametrize("power", [3, 4])
+def test_joint_flow_ends_where_it_blows_up(power):
+    """|x|^{2-k} falls at the rate k(k - 2), so that x = 1 is at infinity for μ = 1 / (k(k - 2))."""
+    G, end = rf.parametrizations.Hadamard(1, power=power), 1.0 / (power * (power - 2))
+    assert np.isfinite(G._joint_flow(np.ones(1), np.array([0.999 * end])))
+    assert np.isnan(G._joint_flow(np.ones(1), np.array([1.001 * end])))
+
+
+def by_hand(Z, Y, alpha, times):
+    """w = u² - v² from u = v = α: ν' = (Zw - Y)/n, w = -2α² sinh(4Zᵀν), by an implicit Runge-Kutta method."""
+
+    def rhs(t, nu):
+        return (Z @ (-2 * alpha**2 * np.sinh(4 * (nu @ Z))) - Y) / len(Y)
+
+    def jac(t, nu):
+        return -(Z * (8 * alpha**2 * np.cosh(4 * (nu @ Z)))) @ Z.T / len(Y)
+
+    with np.errstate(all="ignore"):  # trial steps overflow
+        run = solve_ivp(
+            rhs, (0, times[-1]), np.zeros(len(Y)), "Radau", times, rtol=1e-11, atol=1e-12, jac=jac
+        )
+    return -2 * alpha**2 * np.sinh(4 * (run.y.T @ Z))
+
+
+@pytest.mark.parametrize("alpha", [1e-2, 1e-4, 1e-8, 1e-12])
+def test_small_starts_are_accurate_from_every_entry_point(alpha):
+    Z, Y = data()
+    loss, d = rf.losses.LeastSquares(Z, Y), Z.shape[1]
+    times = np.concatenate([[0.0], np.geomspace(0.1, 40.0 * np.log(1 / alpha), 12)])
+    exact = by_hand(Z, Y, alpha, times)
+    assert np.abs(exact[-1]).max() > 0.3  # it has left the start
+    a = np.full(d, alpha)
+    R, G = rf.legendre.HyperbolicEntropy(a, a), rf.parametrizations.HadamardDifference(d)
+    flows = {
+        "mirror": rf.mirror_flow(R, loss, np.zeros(d), times),
+        "dual": rf.mirror_flow(R, loss, np.zeros(d), times, formulation="dual"),
+        "primal": rf.mirror_flow(R, loss, np.zeros(d), times, formulation="primal"),
+        "gradient": rf.gradient_flow(G, loss, np.full(2 * d, alpha), times),
+        "parameters": rf.gradient_flow(G, loss, np.full(2 * d, alpha), times, formulation="parameters"),
+    }
+    assert flows["mirror"].stats["formulation"] == flows["gradient"].stats["formulation"] == "row-space"
+    for name, flow in flows.items():
+        error = np.abs(flow.w - exact).max() / np.abs(exact).max()
+        assert error < 1e-5, f"{name}: {error:.1e}"
+
+
+def test_sparse_data_give_the_flow_of_dense_data():
+    Z, Y = data()
+    Z[np.abs(Z) < 1.0] = 0.0
+    R = rf.legendre.HyperbolicEntropy(np.full(30, 0.1), np.full(30, 0.1))
+    for kind in (csr_array, csc_matrix):
+        sparse, dense = rf.losses.LeastSquares(kind(Z), Y), rf.losses.LeastSquares(Z, Y)
+        w = np.random.default_rng(0).standard_normal((2, 3, 30))
+        np.testing.assert_allclose(sparse(w), dense(w), rtol=1e-13)
+        np.testing.assert_allclose(sparse.gradient(w), dense.gradient(w), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(sparse.hessian(w), dense.hessian(w), rtol=1e-12, atol=1e-14)
+        flows = [rf.mirror_flow(R, loss, np.zeros(30), [1.0, 50.0]) for loss in (sparse, dense)]
+        np.testing.assert_allclose(flows[0].w, flows[1].w, atol=1e-7)
+
+
+def test_bad_sparse_data_are_refused():
+    with pytest.raises(DomainError, match="1 entries that are not finite"):
+        rf.losses.LeastSquares(csr_array(np.array([[1.0, np.nan]])), [1.0])
+    with pytest.raises(DomainError, match="complex"):
+        rf.losses.LeastSquares(csr_array(np.array([[1j, 0.0]])), [1.0])
+    with pytest.raises(ShapeError, match="Y has"):
+        rf.losses.LeastSquares(csr_array(np.eye(2)), [1.0])
+
+
+def test_a_form_that_is_not_there_is_refused():
+    G, loss = rf.parametrizations.MatrixFactorization(2, 2), rf.losses.Linear(np.ones(3))
+    with pytest.raises(NoClosedFormError, match="closed form"):
+        rf.gradient_flow(G, loss, np.eye(2).ravel(), 1.0, formulation="dual")
+    with pytest.raises(DomainError, match="ℓ"):
+        rf.gradient_flow(rf.parametrizations.Hadamard(3), loss, np.ones(3), 1.0, formulation="row-space")
+    with pytest.raises(DomainError, match="'primal'"):
+        rf.gradient_flow(G, loss, np.eye(2).ravel(), 1.0, formulation="primal")
+
+
+def test_own_parametrizations_stay_in_their_parameters():
+    G = rf.Parametrization(lambda x: x**2, 4, 4)
+    loss = rf.losses.LeastSquares(np.ones((1, 4)), [2.0])
+    assert rf.gradient_flow(G, loss, np.full(4, 0.5), 1.0).stats["formulation"] == "parameters"
+
+
+def test_many_weights_take_memory_of_the_data():
+    """No d x d matrix for d = 50,000, which would take 20 GB."""
+    rng, d, n = np.random.default_rng(0), 50_000, 20
+    Z = csr_array(
+        (rng.standard_normal(40 * n), (np.repeat(np.arange(n), 40), rng.integers(0, d, 40 * n))), (n, d)
+    )
+    Y, alpha = np.ones(n), np.full(d, 1e-3)
+    loss = rf.losses.LeastSquares(Z, Y)
+    flow = rf.mirror_flow(rf.legendre.HyperbolicEntropy(alpha, alpha), loss, np.zeros(d), [1e4])
+    assert loss(flow.w[-1]) < 1e-10
+    x = rf.gradient_flow(rf.parametrizations.HadamardDifference(d), loss, np.full(2 * d, 1e-3), [1e4])
+    np.testing.assert_allclose(x.w, flow.w, atol=1e-7)
