@@ -126,6 +126,7 @@ def run_flow(
     units: np.ndarray | None = None,
     outside: str = "left-domain",
     measure: Callable[[np.ndarray], dict] | None = None,
+    max_steps: int | None = None,
 ) -> Flow:
     """Integrate state' = rhs(loss in force, state) and wrap the result as a `Flow`.
 
@@ -133,7 +134,7 @@ def run_flow(
     in the domain, and `outside` is the status once it is not; `scale` is the typical size of the state,
     for the absolute tolerance, unless `units` gives one for each component; `linearise` linearises the
     flow at one state, to tell rest at t = inf; `measure` makes further stats of the states at the output
-    times.
+    times; `max_steps` bounds the integrator's steps.
     """
     end, times = output_times(t)
     rtol = as_number("rtol", rtol, above=0.0, below=0.1)
@@ -178,6 +179,7 @@ def run_flow(
         breakpoints=breakpoints,
         method=method,
         progress=progress,
+        **({} if max_steps is None else {"max_steps": max_steps}),
         longest_step=None if still is None else lambda: still.longest_step,
     )
     status, message = solution.status, solution.message

@@ -5,6 +5,7 @@ from scipy.integrate import solve_ivp
 
 import riemflow as rf
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
+from riemflow.flows import development
 from riemflow.losses import LeastSquares, Linear, Piecewise
 
 
@@ -153,3 +154,41 @@ def test_a_lost_frame_is_no_finished_flow():
         rf.cartan_development(R, loss, [1.0, 1.0], 500.0)
     assert caught.value.partial.status == "failed"
     assert rf.cartan_development(R, loss, [1.0, 1.0], 500.0, throw=False).stats["defect"] > 1e-3
+
+
+def test_a_flow_into_the_simplex_corner_ends_where_rounding_hides_the_metric():
+    """s = 1 - Σw falls as e^{-t} and has only the digits of 1: DOP853 used to shorten its steps for ever."""
+    R, loss, w0 = rf.legendre.SimplexEntropy(3), Linear([-1.0, 0.0, 0.0]), [0.999, 1e-5, 1e-5]
+    flow = rf.cartan_development(R, loss, w0, 30.0, throw=False)
+    assert flow.status == "failed" and flow.stats["n_steps"] < 200
+    assert "one rounding" in flow.message and 'formulation="dual"' in flow.message
+    slack = 1 - flow.w[-1].sum()
+    assert 0.1 < np.finfo(float).eps / slack / 1e-7 < 10  # 10 rtol
+    dual = rf.mirror_flow(R, loss, w0, flow.t, formulation="dual", rtol=1e-12)
+    np.testing.assert_allclose(flow.w, dual.w, rtol=1e-6)
+    with pytest.raises(ConvergenceError, match="too close to the boundary"):
+        rf.cartan_development(R, loss, w0, 30.0)
+    # What can be had is: a shorter flow, or the same to a looser tolerance.
+    assert rf.cartan_development(R, loss, w0, 10.0).stats["defect"] < 1e-8
+    assert rf.cartan_development(R, loss, w0, 15.0, rtol=1e-6).status == "finished"
+    with pytest.raises(DomainError, match="one rounding of it"):
+        rf.cartan_development(R, loss, [1 - 2e-12, 1e-12, 5e-13], 1.0)
+
+
+def test_a_stiff_flow_is_handed_over():
+    R, Z = rf.legendre.NegativeEntropy(3), np.diag([1.0, 1e3, 30.0])
+    loss = LeastSquares(Z, Z @ [1.0, 2.0, 0.5])
+    flow = rf.cartan_development(R, loss, [0.5, 0.5, 0.5], [1.0, 1e3])
+    assert flow.stats["method"] == "DOP853+CVODE" and flow.stats["n_steps"] < 2000
+    dual = rf.mirror_flow(R, loss, [0.5, 0.5, 0.5], [1.0, 1e3], formulation="dual", rtol=1e-10)
+    np.testing.assert_allclose(flow.w, dual.w, rtol=1e-7)
+    assert flow.stats["defect"] < 1e-7
+    np.testing.assert_allclose(flow.x, 2 * np.sqrt(flow.w) - 2 * np.sqrt(0.5), atol=1e-7)  # flat
+
+
+def test_a_stiff_flow_in_many_dimensions_is_bounded(monkeypatch):
+    d = development.STIFF_DIM + 1
+    R, Z = rf.legendre.NegativeEntropy(d), np.diag(np.geomspace(1.0, 300.0, d))
+    monkeypatch.setattr(development, "MOST_STEPS", 100)
+    flow = rf.cartan_development(R, LeastSquares(Z, Z @ np.ones(d)), np.full(d, 0.5), 1e3, throw=False)
+    assert flow.status == "failed" and "stopped after 100 steps" in flow.message
