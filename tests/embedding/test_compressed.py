@@ -221,6 +221,14 @@ def test_with_a_part_to_be_solved_for_it_is_solved_for_too():
         assert F.metric_defect(scattered(region, 500)).max() <= 2 * tol
 
 
+def test_one_variable_needs_one_dimension():
+    region = Box([-2.0], [2.0])
+    R = quartic(region, lambda x: x[:, None])
+    F = embed(R, region)
+    assert F.method == "spectral" and F.ambient_dim == 1 and F.certificate.defect < 1e-13
+    assert embed(R, region, method="compressed").ambient_dim > 1
+
+
 def test_closed_forms_stay_exact_unless_asked():
     R, rng = quartic(SQUARE), np.random.default_rng(4)
     F = embed(R)  # no region: all nodes
