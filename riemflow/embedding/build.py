@@ -190,7 +190,7 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
 def _needed(region: Region | None, metric: Metric) -> Region:
     if region is None:
         raise DomainError(
-            f"It needs a region to embed {metric.name} by a solver or a projection: pass region=, such as "
+            f"Embedding {metric.name} by a solver or a projection needs a region: pass region=, such as "
             "Box(lower, upper)."
         )
     return region
