@@ -65,10 +65,10 @@ def embed(
         "auto" reads a closed form off R's structure where it can. Of an R that has none it splits off the
         parts that have one, and blocks that separate after a linear change of variables (``F.method`` is then
         "mixed"), and solves for the rest. "compressed" projects a closed form onto the dimensions that its
-        image of the region needs for `tol`, or onto `ambient_dim`; "auto" does so where a part of R is an
-        `ExponentialFamily`, whose closed form has one for each node of a quadrature rule. "spectral" solves
-        for all in one piece. "atlas" covers the region by many charts, each with an F of its own, and returns
-        an `Atlas`: not one F.
+        image of the region needs for `tol`, or onto `ambient_dim`; for d ≥ 2 "auto" does so where a part of R
+        is an `ExponentialFamily`, whose closed form has one for each node of a quadrature rule. "spectral"
+        solves for all in one piece. "atlas" covers the region by many charts, each with an F of its own, and
+        returns an `Atlas`: not one F.
     coordinates : {"auto", "raw", "log-slack", "arc-length", "dual"}
         Of each axis, in which the spectral solver's F is a polynomial; see `coordinates.choose_axes`.
     seed : int
@@ -149,9 +149,11 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
             F = _closed_form(metric, region)
             if method == "compressed":
                 return compress(F, _needed(region, metric), tol=tol, ambient_dim=ambient_dim)
-            if method == "auto" and ambient_dim is None and region is not None and integrals(F.R):
+            many = method == "auto" and ambient_dim is None and region is not None and integrals(F.R)
+            if many and metric.dim > 1:
                 return compress(F, region, tol=tol)
-            if ambient_dim in (None, F.ambient_dim):
+            # One variable has its arc length, in one dimension.
+            if ambient_dim in (None, F.ambient_dim) and not many:
                 return F
             if method == "closed-form":
                 raise NoClosedFormError(
@@ -190,7 +192,7 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
 def _needed(region: Region | None, metric: Metric) -> Region:
     if region is None:
         raise DomainError(
-            f"It needs a region to embed {metric.name} by a solver or a projection: pass region=, such as "
+            f"Embedding {metric.name} by a solver or a projection needs a region: pass region=, such as "
             "Box(lower, upper)."
         )
     return region

@@ -22,11 +22,8 @@ from riemflow.legendre.exponential_family import ExponentialFamily
 from riemflow.legendre.function import LegendreFunction
 from riemflow.validation import short
 
-N_FIT, N_CHOICE, N_CHECK = (
-    300,
-    2000,
-    4000,
-)  # points that give the directions (times d), their number, the defect
+# Points that give the directions (times d), how many of these are kept, and the defect.
+N_FIT, N_CHOICE, N_CHECK = 300, 2000, 4000
 CHUNK = 500
 SPANNED = 1e-9  # directions of a smaller share of the tangents add less than rounding to the metric
 LARGEST = 1e-4  # defect of a number of dimensions asked for, as for the spectral solver

@@ -20,6 +20,7 @@ from riemflow.embedding.spectral import MARGIN, MAX_DIM, SpectralEmbedding, spec
 from riemflow.embedding.spectral_points import check_points
 from riemflow.errors import NoClosedFormError
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
+from riemflow.legendre.exponential_family import ExponentialFamily
 from riemflow.legendre.function import LegendreFunction
 
 N_CHECK = 4000
@@ -221,6 +222,8 @@ def _terms(R: LegendreFunction, c: float, A: np.ndarray, b: np.ndarray) -> Itera
 
 
 def _has_closed_form(term: Term, region: Region) -> bool:
+    if isinstance(term.R, ExponentialFamily) and term.R.dim <= MAX_DIM:
+        return False  # it has one, with a dimension for each node: far more than the solver needs
     try:
         embedding_map(term.R, extreme_points(region) @ term.A.T + term.b)
     except NoClosedFormError:

@@ -12,7 +12,9 @@ from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.legendre.partition import LogPartition
 from riemflow.validation import as_count, as_matrix, as_number, evaluate, short
 
-FEWEST = 32  # nodes of the first rule tried
+FEWEST = 16  # steps of the first rule tried
+# Nodes by which the densities are found, and how often the search goes on between those that hold them.
+SCAN, ZOOMS = 512, 8
 # Exponents at which the substitutions end: e^690 is nearly the largest number.
 LARGEST = 690.0
 # Nodes whose share of R and of its derivatives is below this at every point change no digit: left out.
@@ -29,9 +31,9 @@ class ExponentialFamily(LogPartition):
     `quadrature_error` tells where it can be trusted.
 
     The rule is the trapezoidal one after a double exponential substitution (Takahasi and Mori, 1974), which
-    heeds no singularity at an end of the interval. Its step is halved until it agrees with the rule of half
-    that step, in R, ∇R and ∇²R, at all points given. For rules of your own, with x in many dimensions, say,
-    there is ``LogPartition(T(nodes), weights)``.
+    heeds no singularity at an end of the interval, on that part of it which holds the densities at the points
+    given. Its step is halved until it agrees with the rule of half that step, in R, ∇R and ∇²R, at them all.
+    For rules of your own, with x in many dimensions, say, there is ``LogPartition(T(nodes), weights)``.
 
     Parameters
     ----------
@@ -76,11 +78,12 @@ class ExponentialFamily(LogPartition):
     ):
         points = as_matrix("points", points, (None, None))
         self.tol, most = as_number("tol", tol, above=0.0), as_count("max_nodes", max_nodes, least=4)
-        ends, n = _ends(interval), min(FEWEST, most)
+        family, n = (statistics, log_density, _ends(interval), points), min(FEWEST, most)
         with np.errstate(all="ignore"):
-            rule = _Rule(statistics, log_density, ends, n, points)
+            span = _span(family)
+            rule = _Rule(*family, n, span)
             while True:
-                finer = _Rule(statistics, log_density, ends, 2 * n, points)
+                finer = _Rule(*family, 2 * n, span)
                 last = 2 * n > most
                 if last:
                     finer.require_no_mass_at_ends(points, self.tol)
@@ -95,7 +98,8 @@ class ExponentialFamily(LogPartition):
                         raise ConvergenceError(
                             f"At θ = {short(points[k])} the quadrature rules of {n} and {2 * n} nodes differ "
                             f"by {errors[k]:.1e}, more than tol = {self.tol:g}: raise max_nodes, leave that "
-                            "point out, or write the family in a variable in which its densities are smooth."
+                            "point out, or write the family in a variable in which its densities are smooth, "
+                            "and not so narrow and far from 0 that rounding tells."
                         )
                 rule, n = finer, 2 * n
         super().__init__(coarse.A, coarse.weights)
@@ -106,9 +110,9 @@ class ExponentialFamily(LogPartition):
     def quadrature_error(self, w: Any) -> np.ndarray:
         """Compare R, ∇R and ∇²R with the rule of half the step: shape=[..., d] -> shape=[...].
 
-        The largest of the difference of R, that of ∇R in the norm of g^{-1}, and ‖g^{-1/2} Δg g^{-1/2}‖₂,
-        g = ∇²R. Such rules gain digits so fast that this is the error of the coarser one, if the mass lies
-        where the nodes do.
+        The largest of the difference of R, that of ∇R in the norm of g^{-1}, the Frobenius norm of
+        ``g^{-1/2} Δg g^{-1/2}``, g = ∇²R, and what the first and last nodes have of the three, beyond which
+        mass would be missed. Such rules gain digits so fast that this is the error of the coarser one.
         """
         w = self._inside(w)
         with np.errstate(all="ignore"):
@@ -132,8 +136,9 @@ class ExponentialFamily(LogPartition):
 class _Rule:
     """The trapezoidal rule of n steps, as the finite family of those nodes that count at the points."""
 
-    def __init__(self, statistics, log_density, ends: tuple[float, float], n: int, points: np.ndarray):
-        x, log_weights = _double_exponential(ends, n)
+    def __init__(self, statistics, log_density, ends, points: np.ndarray, n: int, span: tuple[float, float]):
+        t = np.linspace(*span, n + 1)
+        x, log_weights = _double_exponential(ends, t)
         d = points.shape[1]
         T = evaluate("statistics", statistics, x, (len(x), d), REMEDY).astype(float)
         if log_density is not None:
@@ -152,7 +157,9 @@ class _Rule:
         self.left, self.ends = shares[:, [0, -1]], x[[0, -1]]
         keep = shares.max(axis=0) > NEGLIGIBLE
         self.nodes, self.T, self.log_weights = x[keep], T[keep], log_weights[keep]
-        self.spans = keep.any() and np.linalg.matrix_rank(self.T[1:] - self.T[0]) == d
+        self.spans = bool(keep.sum() > d and np.linalg.matrix_rank(self.T[1:] - self.T[0]) == d)
+        held = usable[keep]
+        self.held = (t[max(held[0] - 1, 0)], t[min(held[-1] + 1, n)]) if keep.any() else span
 
     def family(self) -> LogPartition:
         weights = np.exp(self.log_weights)
@@ -182,15 +189,25 @@ def _ends(interval: Any) -> tuple[float, float]:
     return a, b
 
 
-def _double_exponential(ends: tuple[float, float], n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x(t_k), increasing, and ln(x'(t_k) Δt) at n + 1 equidistant t_k."""
+def _span(family: tuple) -> tuple[float, float]:
+    """Return between which t the densities lie, for all points, from the nodes of finer and finer rules."""
+    span = (-1.0, 1.0)
+    for _ in range(ZOOMS):
+        held = _Rule(*family, SCAN, span).held
+        if held[1] - held[0] > 0.5 * (span[1] - span[0]):
+            break
+        span = held
+    return span
+
+
+def _double_exponential(ends: tuple[float, float], t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x(t), increasing on [-1, 1], and ln(x'(t) Δt) for equidistant t."""
     a, b = ends
     finite = np.isfinite(a) and np.isfinite(b)
     rate = np.pi if finite else 0.5 * np.pi
-    t, step = np.linspace(-1.0, 1.0, n + 1, retstep=True)
     largest = np.arcsinh(LARGEST / rate)
-    t, step = largest * t, largest * step
-    s, log_slope = rate * np.sinh(t), np.log(rate * np.cosh(t) * step)
+    s = rate * np.sinh(largest * t)
+    log_slope = np.log(rate * np.cosh(largest * t) * largest * (t[1] - t[0]))
     if finite:
         # From the nearer end, so that x - a keeps its digits if a is 0.
         x = np.where(t < 0, a + (b - a) * expit(s), b - (b - a) * expit(-s))
@@ -198,7 +215,7 @@ def _double_exponential(ends: tuple[float, float], n: int) -> tuple[np.ndarray, 
     if np.isfinite(a):
         return a + np.exp(s), log_slope + s
     if np.isfinite(b):
-        return (b - np.exp(s))[::-1], (log_slope + s)[::-1]
+        return b - np.exp(-s), log_slope - s
     return np.sinh(s), log_slope + np.logaddexp(s, -s) - np.log(2.0)
 
 
@@ -222,7 +239,7 @@ def _shares(T: np.ndarray, log_weights: np.ndarray, points: np.ndarray) -> np.nd
 
 
 def _difference(one: LogPartition, other: LogPartition, w: np.ndarray) -> np.ndarray:
-    """The largest difference of R, ∇R and ∇²R, the latter in the norms of `other`'s metric: shape=[...]."""
+    """What `quadrature_error` is: the largest of four, in the norms of the metric of `other`; shape=[...]."""
     g = other._hessian(w)
     size = np.sqrt(np.diagonal(g, axis1=-2, axis2=-1))
     scaled = g / (size[..., :, None] * size[..., None, :])
@@ -232,7 +249,10 @@ def _difference(one: LogPartition, other: LogPartition, w: np.ndarray) -> np.nda
     frame = np.swapaxes(vectors / np.sqrt(values)[..., None, :] / size[..., :, None], -1, -2)
     slope = (frame @ (one._gradient(w) - other._gradient(w))[..., None])[..., 0]
     gap = frame @ (one._hessian(w) - g) @ np.swapaxes(frame, -1, -2)
+    ends = (other.A[[0, -1]] - other._gradient(w)[..., None, :]) @ np.swapaxes(frame, -1, -2)
+    left = other._probabilities(w)[..., [0, -1]] * (1.0 + (ends**2).sum(axis=-1))
     sizes = (
+        left.max(axis=-1),
         np.abs(one._value(w) - other._value(w)),
         np.linalg.norm(slope, axis=-1),
         np.linalg.norm(gap, axis=(-2, -1)),

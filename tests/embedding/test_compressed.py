@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -208,6 +209,26 @@ def test_an_integral_may_be_a_part():
         assert F.metric_defect(scattered(region, 500)).max() <= 1e-10
 
 
+def test_with_a_part_to_be_solved_for_it_is_solved_for_too():
+    plain = LegendreFunction(lambda w: anp.log(1 + anp.sum(anp.exp(w), axis=-1)) + anp.sum(w**2, axis=-1), 2)
+    R, tol = quartic(SQUARE), 1e-8
+    for whole, region, method, D in (
+        (R + plain, SQUARE, "spectral", 5),
+        (product(R, plain), Box([-1.5, -1.0] * 2, [1.5, 1.0] * 2), "mixed", 10),
+    ):
+        F = embed(whole, region, tol=tol)
+        assert F.method == method and F.ambient_dim == D
+        assert F.metric_defect(scattered(region, 500)).max() <= 2 * tol
+
+
+def test_one_variable_needs_one_dimension():
+    region = Box([-2.0], [2.0])
+    R = quartic(region, lambda x: x[:, None])
+    F = embed(R, region)
+    assert F.method == "spectral" and F.ambient_dim == 1 and F.certificate.defect < 1e-13
+    assert embed(R, region, method="compressed").ambient_dim > 1
+
+
 def test_closed_forms_stay_exact_unless_asked():
     R, rng = quartic(SQUARE), np.random.default_rng(4)
     F = embed(R)  # no region: all nodes
@@ -227,6 +248,22 @@ def test_any_closed_form_is_projected_on_request(kind, region):
     F = embed(R, region, method="compressed", tol=1e-8)
     assert F.method == "compressed" and 6 * F.ambient_dim < F.certificate.full_dim == 200
     assert F.metric_defect(region.sample(2000, rng)).max() <= 1e-8
+
+
+def test_a_rule_of_ones_own_in_the_plane():
+    # x in R², h normal, T = (xy, (x² + y²)/2): R = -½ ln((1 - θ₂)² - θ₁²).
+    t, c = np.polynomial.hermite_e.hermegauss(20)
+    x, y = (part.ravel() for part in np.meshgrid(t, t))
+    weights = np.outer(c, c).ravel() / (2 * np.pi)
+    R = LogPartition(np.stack([x * y, 0.5 * (x**2 + y**2)], axis=-1), weights)
+    region = Box([-0.1, -0.1], [0.1, 0.1])
+    F = embed(R, region, method="compressed")
+    w = scattered(region, 500)
+    a, b = w[:, 0], 1 - w[:, 1]
+    size = (b**2 - a**2) ** 2
+    metric = np.array([[(a**2 + b**2) / size, 2 * a * b / size], [2 * a * b / size, (a**2 + b**2) / size]])
+    assert F.certificate.full_dim == 400 and F.ambient_dim < 30 and F.certificate.passed
+    assert relative_defect(F.jacobian(w), np.moveaxis(metric, -1, 0)).max() <= 1.1e-10
 
 
 def test_where_nothing_is_gained_the_closed_form_is_left():
