@@ -147,7 +147,7 @@ def row_space_flow(Q: DualMap, loss: Loss | Piecewise, Z: Any, t: Any, options: 
         formulation="row-space",
         inside=None if Q.everywhere else lambda nu: Q.belongs(to_mu(nu)),
         # μ is to be as accurate as in the dual form.
-        scale=(float(np.abs(start).max()) or 1.0) / (_norm(Z) or 1.0),
+        scale=(float(np.abs(start).max()) or _first_size(Q, loss, Z)) / (_norm(Z) or 1.0),
         jac=jacobian,
         linearise=_linearised(Q, to_mu) if len(start) <= MOST else None,
         **options,
@@ -169,6 +169,19 @@ def _linearised(Q: DualMap, to_mu: Map) -> Callable[[Any, np.ndarray], Linearise
         return under_cometric(Q.hessian(mu), change, slope, terms(piece, w), piece._hessian(w), w, mu)
 
     return linearise
+
+
+def _first_size(Q: DualMap, loss: Loss | Piecewise, Z: Any) -> float:
+    """How far μ = 0 moves in a Newton step, at most 1: what flows of small movement are measured by."""
+    piece: Any = loss.losses[0] if isinstance(loss, Piecewise) else loss
+    s = piece._model(Q.weights(Q.start))
+    matrix, slope = piece._outer_hessian(s) @ Q.gram(Q.start, Z), piece._outer_gradient(s)
+    with np.errstate(all="ignore"):
+        try:
+            size = float(np.abs(piece._combine(np.linalg.solve(matrix, slope))).max())
+        except np.linalg.LinAlgError:  # dependent rows
+            return 1.0
+    return min(size, 1.0) or 1.0
 
 
 def _norm(Z: Any) -> float:

@@ -30,6 +30,8 @@ def gradient_flow(
     rtol: float = 1e-8,
     atol: Any = None,
     method: str = "auto",
+    until_loss: float | None = None,
+    until_gradient: float | None = None,
     progress: bool = False,
     throw: bool = True,
 ) -> Flow:
@@ -53,6 +55,8 @@ def gradient_flow(
     rtol, atol : float
         Tolerances on the state of the formulation; atol is rtol times its size if left out.
     method : "auto", "DOP853" or "CVODE"
+    until_loss, until_gradient : float, optional
+        Stop, with status "reached", where L(w) or ‖∇L(w)‖ falls to this value.
     progress : bool
         Show a progress bar.
     throw : bool
@@ -80,6 +84,7 @@ def gradient_flow(
     if x_init.ndim != 1:
         raise ShapeError(f"x_init has shape {x_init.shape}, but must be one point of shape ({G.dim_in},).")
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
+    options |= {"until_loss": until_loss, "until_gradient": until_gradient}
     Z, Q = common_rows(loss), of_parametrization(G, x_init)
     if formulation == "auto":
         rows = Q is not None and Z is not None and Z.shape[0] < G.dim

@@ -28,6 +28,8 @@ def mirror_flow(
     rtol: float = 1e-8,
     atol: Any = None,
     method: str = "auto",
+    until_loss: float | None = None,
+    until_gradient: float | None = None,
     progress: bool = False,
     throw: bool = True,
 ) -> Flow:
@@ -49,7 +51,7 @@ def mirror_flow(
         numerical.
     rtol, atol : float
         Tolerances on the state of the formulation; atol is rtol times its size if left out.
-    method, progress, throw
+    method, until_loss, until_gradient, progress, throw
         As for `gradient_flow`.
 
     Returns
@@ -76,6 +78,7 @@ def mirror_flow(
         rows = Z is not None and Z.shape[0] < R.dim
         formulation = "primal" if _is_numerical(R.conjugate) else "row-space" if rows else "dual"
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
+    options |= {"until_loss": until_loss, "until_gradient": until_gradient}
     if formulation == "primal":
         return _primal(R, loss, w_init, t, options)
     if formulation == "dual":

@@ -22,6 +22,8 @@ def riemannian_gradient_flow(
     rtol: float = 1e-8,
     atol: Any = None,
     method: str = "auto",
+    until_loss: float | None = None,
+    until_gradient: float | None = None,
     progress: bool = False,
     throw: bool = True,
 ) -> Flow:
@@ -35,7 +37,7 @@ def riemannian_gradient_flow(
     loss : Loss, Piecewise, or callable, shape=[..., d] -> shape=[...]
     w_init : array, shape=[d]
     t : float, increasing array, or np.inf
-    rtol, atol, method, progress, throw
+    rtol, atol, method, until_loss, until_gradient, progress, throw
         As for `gradient_flow`.
 
     Returns
@@ -86,6 +88,8 @@ def riemannian_gradient_flow(
         linearise=linearise if dim <= MOST else None,
         units=metric_units(g.matrix, g.belongs, w_init),
         method=method,
+        until_loss=until_loss,
+        until_gradient=until_gradient,
         progress=progress,
         throw=throw,
     )

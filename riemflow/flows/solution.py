@@ -19,7 +19,7 @@ from riemflow.validation import as_float, as_number, short
 
 Map = Callable[[np.ndarray], np.ndarray]
 
-GOOD = ("finished", "converged")
+GOOD = ("finished", "converged", "reached")
 INDEFINITE = 1e-10  # an eigenvalue below minus this, with a unit diagonal, is no rounding
 HORIZON = 1e15  # t = inf gives up here
 MOST_AXES, N_JOINT = 32, 4  # of `metric_units`
@@ -41,6 +41,7 @@ class Flow:
         Dual points ∇R(w), for a mirror flow.
     status : str
         "finished": the end time was reached; "converged": t = inf, and the flow has come to rest;
+        "reached": the loss, or its gradient, fell to the bound that was asked for;
         "left-domain", "left-region": it reached the boundary of the domain, or of the region of an
         embedding; "stopped": t = inf, and it still moves at t = 1e15; "failed", "interrupted": it ended
         early for the reason in `message`. With throw=True an interrupt is raised on as a
@@ -121,6 +122,8 @@ def run_flow(
     method: str,
     progress: bool,
     throw: bool,
+    until_loss: Any = None,
+    until_gradient: Any = None,
     jac: Callable[[Any, np.ndarray], np.ndarray] | None = None,
     linearise: Callable[[Any, np.ndarray], Linearised] | None = None,
     units: np.ndarray | None = None,
@@ -167,6 +170,10 @@ def run_flow(
         forecast = None if linearise is None else _Forecast(linearise, last)
         still = Stillness(lambda y: guarded(last, y), place, forecast, begin, rtol, size)
         limit, events, end = len(events), [*events, still], HORIZON
+    goals = _goals(at, maps["w"], until_loss, until_gradient)
+    first_goal, events = len(events), [*events, *goals.values()]
+    if any(goal(0.0, state) <= 0 for goal in goals.values()):
+        end, times = 0.0, np.zeros(1)  # there already
     solution = solve_ode(
         lambda s, y: guarded(at(s), y),
         state,
@@ -186,6 +193,9 @@ def run_flow(
     at_time = message.rpartition(" at ")[2]
     if status == "event" and solution.event == limit:
         status, message = "converged", f"came to rest at {at_time}"
+    elif end == 0.0 or (status == "event" and solution.event >= first_goal):
+        status, fell = "reached", goals if end == 0.0 else [list(goals)[solution.event - first_goal]]
+        message = f"{' and '.join(fell)} at {at_time}"
     elif status == "event" or (status == "failed" and _at_edge(guarded, at, inside, solution, scale)):
         what = outside.removeprefix("left-")
         status, message = outside, f"reached the boundary of the {what} at {at_time}"
@@ -217,6 +227,20 @@ def run_flow(
         dict(maps),
     )
     return require_good(flow) if throw else flow
+
+
+def _goals(at: Callable, weights: Map, loss: Any, gradient: Any) -> dict[str, Callable]:
+    """Return events that end a flow, by what is said of them: positive until the goal is reached."""
+    goals: dict[str, Callable] = {}
+    if loss is not None:
+        most = as_number("until_loss", loss)
+        goals[f"the loss fell to {most:g}"] = lambda t, y: float(at(t)._value(weights(y))) - most
+    if gradient is not None:
+        steepest = as_number("until_gradient", gradient, above=0.0)
+        goals[f"the gradient fell to {steepest:g}"] = lambda t, y: (
+            float(np.linalg.norm(at(t)._gradient(weights(y)))) - steepest
+        )
+    return goals
 
 
 def require_good(flow: Flow) -> Flow:

@@ -28,6 +28,7 @@ MAX_STEPS = 200_000
 STALL_STEPS, STALL = 200, 1e-4  # so many steps that cover less than this share of the time so far
 STRIDE = 5_000  # steps of CVODE between two output times, before each is looked at
 TOO_MANY_STEPS = -1  # CVODE's status for that
+KRYLOV = 2_000  # equations beyond which no Jacobian is formed: GMRES, by differences of the right side
 LAPACK = 100  # equations from which on LAPACK factors faster than SUNDIALS' own code
 # Share of the tolerance the integrators are given: BDF's local errors add up, and DOP853's interpolant is
 # less accurate than its steps where stability bounds them (both measured at some 30 times the tolerance).
@@ -122,7 +123,7 @@ def solve_ode(
     y0 : array, shape=[m]
     t_span : (start, end)
     jac : callable, optional
-        ∂f/∂y, shape=[m, m].
+        ∂f/∂y, shape=[m, m], used by CVODE for m up to 2,000.
     events : callables (t, y) -> number or bool
         The integration stops where one ceases to be positive, or true.
     method : "auto", "DOP853" or "CVODE"
@@ -262,6 +263,8 @@ class _Run:
 
     def options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "max_num_steps": STRIDE}
+        if len(self.end) > KRYLOV:
+            return options | {"linsolver": "gmres", "krylov_dim": 20}
         if len(self.end) >= LAPACK:
             options["linsolver"] = "lapackdense"
         if self.jac is not None:

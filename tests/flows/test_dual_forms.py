@@ -157,3 +157,29 @@ def test_many_weights_take_memory_of_the_data():
     assert loss(flow.w[-1]) < 1e-10
     x = rf.gradient_flow(rf.parametrizations.HadamardDifference(d), loss, np.full(2 * d, 1e-3), [1e4])
     np.testing.assert_allclose(x.w, flow.w, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_many_equations_need_no_jacobian():
+    """The dual form in 3,000 dimensions, stiff: by GMRES, and as the row-space form has it."""
+    rng, d = np.random.default_rng(0), 3000
+    Z = rng.standard_normal((5, d))
+    loss, R = rf.losses.LeastSquares(Z, np.ones(5)), rf.legendre.HyperbolicEntropy(np.ones(d), np.ones(d))
+    flows = [
+        rf.mirror_flow(R, loss, np.zeros(d), [0.001, 1.0], formulation=form, method="CVODE")
+        for form in ("dual", "row-space")
+    ]
+    assert flows[0].stats["n_jac"] == 0 < flows[1].stats["n_jac"]
+    # Without a start to be measured by, atol of the dual form is rtol itself.
+    np.testing.assert_allclose(flows[0].w, flows[1].w, atol=5e-8)
+
+
+def test_small_movements_are_as_accurate_as_large_ones():
+    """From u = v = 100 a weight moves by 1e-3 only: min-norm, to first order, and to many digits."""
+    Z, Y = data()
+    loss, a = rf.losses.LeastSquares(Z, 1e-3 * Y), np.full(30, 100.0)
+    R = rf.legendre.HyperbolicEntropy(a, a)
+    times = [1e-6, 1e-5, 1e-4]
+    flow, fine = (rf.mirror_flow(R, loss, np.zeros(30), times, rtol=rtol) for rtol in (1e-6, 1e-12))
+    assert 1e-5 < np.abs(fine.w).max() < 1e-3
+    assert np.abs(flow.w - fine.w).max() < 1e-5 * np.abs(fine.w).max()

@@ -174,3 +174,31 @@ def test_a_pickled_flow_keeps_its_figures():
     assert repr(again) == repr(flow) and again.stats == flow.stats
     with pytest.raises(DomainError, match="no dense"):
         again.sol(0.7)
+
+
+@pytest.mark.parametrize("method", ["DOP853", "CVODE"])
+def test_flow_stops_where_the_loss_has_fallen(method):
+    """w' = -(w - 1) from 0: L = ½e^{-2t}, so L = 1e-6 at t = ½ ln(5e5) and ‖∇L‖ = 1e-3 at ln(1e3)."""
+    R, loss = legendre.SquaredNorm(1), losses.LeastSquares([[1.0]], [1.0])
+    flow = mirror_flow(R, loss, [0.0], 100.0, until_loss=1e-6, method=method, rtol=1e-10)
+    assert flow.status == "reached" and "the loss fell to 1e-06" in flow.message
+    assert flow.t[-1] == pytest.approx(0.5 * np.log(5e5), abs=1e-5)
+    assert loss(flow.w[-1]) == pytest.approx(1e-6, rel=1e-6)
+    flow = mirror_flow(R, loss, [0.0], [1.0, 50.0], until_loss=1e-30, until_gradient=1e-3, method=method)
+    assert flow.status == "reached" and "the gradient fell to 0.001" in flow.message
+    assert flow.t[0] == 1.0 and flow.t[-1] == pytest.approx(np.log(1e3), abs=1e-4)
+
+
+def test_flow_that_has_arrived_before_it_starts():
+    loss = losses.LeastSquares([[1.0]], [1.0])
+    flow = mirror_flow(legendre.SquaredNorm(1), loss, [1.0], 5.0, until_loss=0.1)
+    assert flow.status == "reached" and flow.t.tolist() == [0.0] and flow.w.tolist() == [[1.0]]
+    np.testing.assert_array_equal(flow.sol(0.0), [1.0])
+
+
+def test_goal_that_is_not_reached_is_not_claimed():
+    loss = losses.LeastSquares([[1.0], [1.0]], [1.0, -1.0])  # never below ½
+    flow = mirror_flow(legendre.SquaredNorm(1), loss, [1.0], 5.0, until_loss=0.4)
+    assert flow.status == "finished" and flow.t[-1] == 5.0
+    with pytest.raises(DomainError, match="until_gradient"):
+        mirror_flow(legendre.SquaredNorm(1), loss, [1.0], 5.0, until_gradient=0.0)
