@@ -131,6 +131,10 @@ class LinearModelLoss(Loss):
     def _outer_hessian(self, s: np.ndarray) -> np.ndarray:
         raise TypeError("LinearModelLoss is a base: use LeastSquares or Logistic.")
 
+    def _of_samples(self, rows: np.ndarray) -> LinearModelLoss:
+        """The loss of some of the samples, of which L is the mean over all: rows, int, shape=[k]."""
+        raise DomainError(f"{type(self).__name__} does not say what its loss on some of the samples is.")
+
     def _value(self, w):
         return self._outer_value(self._model(w))
 
@@ -170,6 +174,9 @@ class LeastSquares(LinearModelLoss):
         n = len(self.Y)
         return np.broadcast_to(np.eye(n) / n, (*s.shape, n))
 
+    def _of_samples(self, rows):
+        return LeastSquares(self.Z[rows], self.Y[rows])
+
 
 class Logistic(LinearModelLoss):
     """L(w) = (1/n) Σ ln(1 + exp(-y_i z_i·w)) for labels y_i of -1 or +1."""
@@ -190,6 +197,9 @@ class Logistic(LinearModelLoss):
     def _outer_hessian(self, s):
         curvature = expit(s) * expit(-s) / len(self.labels)
         return curvature[..., None] * np.eye(len(self.labels))
+
+    def _of_samples(self, rows):
+        return Logistic(self.Z[rows], self.labels[rows])
 
 
 class Linear(Loss):

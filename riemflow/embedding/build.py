@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from riemflow.embedding.atlas import atlas
+from riemflow.embedding.bisection import atlas
 from riemflow.embedding.closed_form import ClosedFormEmbedding, closed_form
 from riemflow.embedding.compressed import check_quadrature, compress, integrals
-from riemflow.embedding.contents import region_arrays
+from riemflow.embedding.contents import region_contents
 from riemflow.embedding.coordinates import KINDS
 from riemflow.embedding.metric import as_metric
 from riemflow.embedding.mixed import mixed
@@ -18,7 +18,6 @@ from riemflow.legendre.function import LegendreFunction
 from riemflow.validation import as_count, as_number, require_kind
 
 if TYPE_CHECKING:
-    from riemflow.embedding.embedding import IsometricEmbedding
     from riemflow.embedding.metric import Metric
     from riemflow.embedding.parametrization import EmbeddedParametrization
     from riemflow.embedding.region import Region
@@ -77,7 +76,8 @@ def embed(
         Whether to show the spectral solver's degree, residual and least defect so far.
     save : path, optional
         Where to save F, as `IsometricEmbedding.save` does. The spectral solver saves each F that is better
-        than those before it, so that the best is kept should the process be killed.
+        than those before it, and "atlas" the charts so far as their number grows by a tenth, so that they are
+        kept should the process be killed.
 
     Returns
     -------
@@ -87,15 +87,17 @@ def embed(
     ------
     DomainError
         If R is none of the three, the region leaves its domain, g is not finite, symmetric and positive
-        definite on it, ambient_dim < d, d > 5 for the spectral solver, the spectral solver has no region,
-        an option is unknown, or an `ExponentialFamily`'s rule is not accurate on all of the region.
+        definite on it, ambient_dim < d, or beyond all use, d > 5 for the spectral solver, the spectral solver
+        has no region, an option is unknown, or an `ExponentialFamily`'s rule is not accurate on all of the
+        region.
     ShapeError
         If g does not map [..., d] to [..., d, d], or the region has another dimension.
     NoClosedFormError
         If a closed form is needed and some part of R has none; names the part.
     ConvergenceError
         If the defect of the spectral solver, or of the projection to `ambient_dim`, exceeds max(tol, 1e-4);
-        `.partial` is what it reached.
+        `.partial` is what it reached. If an atlas needs too many charts, as at a kink of the metric;
+        `.partial` has those found.
     KeyboardInterrupt
         If the user interrupts the spectral solver; `.partial` is the best F so far, the iterate of an
         unfinished degree included, or None.
@@ -118,19 +120,7 @@ def embed(
         check_region(region, metric)
         check_quadrature(region, metric.legendre)
         if save is not None:
-            region_arrays(region)  # raises now if the region cannot be saved
-    if method == "atlas":
-        if save is not None:
-            raise DomainError("An atlas is many embeddings, not one that a file holds: leave save= out.")
-        return atlas(
-            metric,
-            _needed(region, metric),
-            ambient_dim=ambient_dim,
-            tol=tol,
-            coordinates=coordinates,
-            seed=seed,
-            progress=progress,
-        )
+            region_contents(region, metric.legendre)  # raises now if the region cannot be saved
     F = _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save)
     if save is not None:
         try:
@@ -142,9 +132,9 @@ def embed(
     return F
 
 
-def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save) -> IsometricEmbedding:
+def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress, save) -> Any:
     missing: NoClosedFormError | None = None
-    if method != "spectral":
+    if method not in ("spectral", "atlas"):
         try:
             F = _closed_form(metric, region)
             if method == "compressed":
@@ -177,7 +167,7 @@ def _embed(metric, region, ambient_dim, tol, method, coordinates, seed, progress
                 raise error from missing
     if missing is not None and metric.dim > MAX_DIM:
         raise missing
-    return spectral(
+    return (atlas if method == "atlas" else spectral)(
         metric,
         region,
         ambient_dim=ambient_dim,

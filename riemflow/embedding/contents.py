@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from riemflow.embedding.atlas import Atlas
 from riemflow.embedding.certificate import SupBound
 from riemflow.embedding.closed_form import ClosedFormEmbedding
 from riemflow.embedding.compressed import CompressedEmbedding, Projected
@@ -17,21 +18,28 @@ from riemflow.embedding.mixed import MixedEmbedding, Part
 from riemflow.embedding.region import Ball, Box, Region
 from riemflow.embedding.spectral import MAX_DIM, SpectralEmbedding
 from riemflow.embedding.spectral_basis import ChebyshevBasis
-from riemflow.embedding.star import Polytope
+from riemflow.embedding.star import BregmanBall, Polytope, SublevelSet
 from riemflow.embedding.tube import Tube
 from riemflow.errors import DomainError, FileFormatError
+from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.recipes import from_recipe, recipe
 
-# The regions that files hold: those that numbers alone describe.
-REGIONS: dict[str, type[Region]] = {kind.__name__: kind for kind in (Box, Ball, Polytope, Tube)}
+# The regions that files hold: numbers describe them, for some of them together with a Legendre function.
+REGIONS: dict[str, type[Region]] = {
+    kind.__name__: kind for kind in (Box, Ball, Polytope, Tube, BregmanBall, SublevelSet)
+}
+ITSELF = "R"  # stands for the R that is embedded, where a region is made of it
+WHOLE = "whole"  # stands for the region of the whole, where a part was solved on it
 
 
-def contents(F: IsometricEmbedding) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def contents(F: IsometricEmbedding | Atlas) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the figures and the arrays that F is made of; none for a closed form, which R gives again."""
     if isinstance(F, SpectralEmbedding):
         return _spectral_header(F), _spectral_arrays(F)
     if isinstance(F, CompressedEmbedding):
         return {"certificate": _plain(F.certificate)}, {"basis": F.map.basis, "center": F.map.center}
+    if isinstance(F, Atlas):
+        return _atlas_contents(F)
     if not isinstance(F, MixedEmbedding):
         return {}, {}
     arrays = {}
@@ -39,25 +47,54 @@ def contents(F: IsometricEmbedding) -> tuple[dict[str, Any], dict[str, np.ndarra
         own = {"A": part.A, "b": part.b}
         if part.solved is not None:
             own |= _spectral_arrays(part.solved)
-            own |= {f"region_{name}": array for name, array in region_arrays(part.solved.region).items()}
+            if part.solved.region is not F.region:
+                own |= region_contents(part.solved.region, None)[1]
         arrays |= {f"part_{k}_{name}": array for name, array in own.items()}
-    return {"certificate": _plain(F.certificate), "parts": [_part_header(part) for part in F.parts]}, arrays
+    parts = [_part_header(part, F.region) for part in F.parts]
+    return {"certificate": _plain(F.certificate), "parts": parts}, arrays
 
 
-def region_arrays(region: Region) -> dict[str, np.ndarray]:
-    """Return the arguments that build a region again: arrays by name.
+def region_contents(
+    region: Region | None, R: LegendreFunction | None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what builds a region again: its kind and the function that it is made of, and its arrays.
+
+    `R` is what is embedded on it, which whoever loads the file can give.
 
     Raises
     ------
     DomainError
-        If it is not one of numbers alone.
+        If the region is of another kind, or made of another function, than a file can describe.
     """
-    if REGIONS.get(type(region).__name__) is not type(region):
+    if region is None:
+        return {"region": None}, {}
+    kind = type(region).__name__
+    if REGIONS.get(kind) is not type(region):
         raise DomainError(
-            f"{region!r} cannot be saved, since a {type(region).__name__} is not made of numbers alone: "
-            f"embed on one of {', '.join(REGIONS)}."
+            f"{region!r} cannot be saved, since no file describes a {kind}: embed on one of "
+            f"{', '.join(REGIONS)}."
         )
-    return region._arrays()
+    header: dict[str, Any] = {"region": kind}
+    if isinstance(region, BregmanBall):
+        header["region_of"] = ITSELF if region.R is R else recipe(region.R)
+        if header["region_of"] is None:
+            raise DomainError(
+                f"{region!r} cannot be saved, since {region.R.name} is neither what is embedded nor of the "
+                "catalogue, so that no file can describe it: embed on a region of numbers alone, such as a "
+                "Ball."
+            )
+    return header, {f"region_{name}": array for name, array in region._arrays().items()}
+
+
+def _atlas_contents(A: Atlas) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    arrays = {
+        name: np.array([box.bounding_box() for box in boxes]).reshape(-1, 2, A.dim)
+        for name, boxes in (("shares", A.shares), ("missing", A.missing))
+    }
+    for k, F in enumerate(A.charts):
+        own = _spectral_arrays(F) | region_contents(F.region, None)[1]
+        arrays |= {f"chart_{k}_{name}": array for name, array in own.items()}
+    return {"charts": [_spectral_header(F) for F in A.charts]}, arrays
 
 
 def _spectral_header(F: SpectralEmbedding) -> dict[str, Any]:
@@ -75,7 +112,7 @@ def _spectral_arrays(F: SpectralEmbedding) -> dict[str, np.ndarray]:
     return {"coefficients": F.coefficients, **series}
 
 
-def _part_header(part: Part) -> dict[str, Any]:
+def _part_header(part: Part, whole: Region) -> dict[str, Any]:
     if part.solved is None:
         of = recipe(part.term)
         if of is None:
@@ -85,7 +122,8 @@ def _part_header(part: Part) -> dict[str, Any]:
             )
         return {"factor": part.factor, "recipe": of}
     F = part.solved
-    own = {"dim": F.dim, "ambient_dim": F.ambient_dim, "name": F.name, "region": type(F.region).__name__}
+    own = {"dim": F.dim, "ambient_dim": F.ambient_dim, "name": F.name}
+    own |= {"region": WHOLE} if F.region is whole else region_contents(F.region, None)[0]
     return {"factor": part.factor, "recipe": None, **own, **_spectral_header(F)}
 
 
@@ -106,14 +144,24 @@ def array_of(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -
     return array
 
 
-def region_of(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Region | None:
-    kind = header["region"]
+def needs_its_own(header: dict[str, Any]) -> bool:
+    """Tell whether the region is made of the R that is embedded."""
+    return header.get("region_of") == ITSELF
+
+
+def region_of(
+    header: dict[str, Any], arrays: dict[str, np.ndarray], R: LegendreFunction | None = None
+) -> Region | None:
+    """Return the region; R is what is embedded, needed if the region `needs_its_own`."""
+    kind, of = header["region"], header.get("region_of")
     if kind is None:
         return None
     if kind not in REGIONS:
         raise FileFormatError(f"damaged: its region is a {kind!r}.")
     given = {name.removeprefix("region_"): a for name, a in arrays.items() if name.startswith("region_")}
-    region = REGIONS[kind](**given)
+    if of is not None and of != ITSELF:
+        R = from_recipe(of, header["dim"])
+    region = REGIONS[kind]._from_arrays(R, given)
     if region.dim != header["dim"]:
         raise FileFormatError(f"damaged: its region has dimension {region.dim}, not {header['dim']}.")
     return region
@@ -140,20 +188,45 @@ def spectral_of(header, arrays, region: Region | None, metric: Metric | None) ->
     return F
 
 
+def atlas_of(header, arrays, region: Region | None, metric: Metric | None) -> Atlas:
+    if region is None:
+        raise FileFormatError("damaged: it has no region.")
+    d, charts = header["dim"], []
+    common = {name: header[name] for name in ("dim", "ambient_dim", "name")} | {"region": "Box"}
+    held = _held(arrays, "chart")
+    for k, own in enumerate(header["charts"]):
+        own = own | common
+        charts.append(spectral_of(own, held[k], region_of(own, held[k]), metric))
+    shares = array_of(arrays, "shares", (len(charts), 2, d))
+    missing = array_of(arrays, "missing", (len(arrays["missing"]), 2, d))
+    boxes = ([Box(*ends) for ends in part] for part in (shares, missing))
+    return Atlas(metric, region, charts, *boxes, name=header["name"])
+
+
+def _held(arrays: dict[str, np.ndarray], kind: str) -> dict[int, dict[str, np.ndarray]]:
+    """Return the arrays of each part or chart by its number: those called kind_number_name."""
+    held: dict[int, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        if name.startswith(f"{kind}_"):
+            _, k, own = name.split("_", 2)
+            held.setdefault(int(k), {})[own] = array
+    return held
+
+
 def mixed_of(header, arrays, region: Region | None, metric: Metric | None) -> MixedEmbedding:
     if region is None:
         raise FileFormatError("damaged: it has no region.")
-    d, parts = header["dim"], []
+    d, parts, all_held = header["dim"], [], _held(arrays, "part")
     for k, own in enumerate(header["parts"]):
-        prefix = f"part_{k}_"
-        held = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        held = all_held[k]
         m = len(held["b"])
         A, b, factor = array_of(held, "A", (m, d)), array_of(held, "b", (m,)), float(own["factor"])
         term = solved = None
         if own["recipe"] is not None:
             term = from_recipe(own["recipe"], m)
         elif own["dim"] == m:
-            solved = spectral_of(own, held, region_of(own, held), None)
+            place = region if own["region"] == WHOLE else region_of(own, held)
+            solved = spectral_of(own, held, place, None)
         else:
             raise FileFormatError(f"damaged: its part {k} has dimension {own['dim']!r}, not {m}.")
         if not factor > 0:

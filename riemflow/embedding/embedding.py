@@ -300,11 +300,7 @@ class IsometricEmbedding:
             Outside the region, or if F was loaded without its metric.
         """
         w = self._inside(w)
-        if self.metric is None:
-            raise DomainError(
-                f"This embedding was loaded without {self.name}, so that its metric is not known: pass R= to "
-                "load_embedding."
-            )
+        require_metric(self)
         return relative_defect(self._jacobian(w), self.metric._matrix(w))
 
     def parametrization(self) -> EmbeddedParametrization:
@@ -345,6 +341,15 @@ class IsometricEmbedding:
         return (
             f"Isometric embedding{place} for {self.name} in R^{self.ambient_dim}, {self.method}: "
             f"{self.certificate!r}"
+        )
+
+
+def require_metric(F: Any) -> None:
+    """Raise a `DomainError` if an embedding or atlas was loaded without its metric."""
+    if F.metric is None:
+        raise DomainError(
+            f"This embedding was loaded without {F.name}, so that its metric is not known: pass R= to "
+            "load_embedding."
         )
 
 

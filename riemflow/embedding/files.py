@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 
 from riemflow.embedding.archive import read_archive
+from riemflow.embedding.atlas import Atlas
 from riemflow.embedding.closed_form import ClosedFormEmbedding, closed_form
 from riemflow.embedding.compressed import CompressedEmbedding
 from riemflow.embedding.contents import (
     array_of,
+    atlas_of,
     compressed_of,
     contents,
     mixed_of,
-    region_arrays,
+    needs_its_own,
+    region_contents,
     region_of,
     spectral_of,
 )
@@ -33,13 +36,18 @@ from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.recipes import from_recipe, recipe
 from riemflow.validation import short
 
-FORMAT, VERSION, SUFFIX = "riemflow embedding", 1, ".npz"
-METHODS = ("closed-form", "compressed", "spectral", "mixed")
+FORMAT, SUFFIX = "riemflow embedding", ".npz"
+VERSION, READ = 2, (1, 2)  # the first knew neither atlases nor regions made of a Legendre function
+# What builds an embedding of each method again from a header, arrays, region and metric.
+BUILDERS = {"spectral": spectral_of, "mixed": mixed_of, "atlas": atlas_of}
+METHODS = ("closed-form", "compressed", *BUILDERS)
 
 
-def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
+def save_embedding(F: IsometricEmbedding | Atlas, path: Any) -> Path:
     """Write F to a file that appears complete or not at all; see `IsometricEmbedding.save`."""
-    if not isinstance(F, SpectralEmbedding | ClosedFormEmbedding | CompressedEmbedding | MixedEmbedding):
+    if not isinstance(
+        F, SpectralEmbedding | ClosedFormEmbedding | CompressedEmbedding | MixedEmbedding | Atlas
+    ):
         raise DomainError(f"An embedding of the kind {type(F).__name__} cannot be saved: no format holds it.")
     if isinstance(F.certificate, OtherMetric):
         raise DomainError(
@@ -54,21 +62,18 @@ def save_embedding(F: IsometricEmbedding, path: Any) -> Path:
         "ambient_dim": F.ambient_dim,
         "name": F.name,
         "recipe": recipe(F.R),
-        "region": None if F.region is None else type(F.region).__name__,
     }
     arrays = dict(vars(F._identity if F.metric is None else identity_of(F, F.metric)))
-    if F.region is not None:
-        arrays |= {f"region_{name}": array for name, array in region_arrays(F.region).items()}
-    own, more = contents(F)
-    header, arrays = header | own, arrays | more
+    for own, more in (region_contents(F.region, F.R), contents(F)):
+        header, arrays = header | own, arrays | more
     path = with_suffix(path)
     text = json.dumps(header, ensure_ascii=False).encode()
     _write(path, {"header": np.frombuffer(text, np.uint8), **arrays}, F)
     return path
 
 
-def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
-    """Return the embedding that `F.save(path)` wrote.
+def load_embedding(path: Any, R: Any = None) -> Any:
+    """Return the embedding, or the atlas, that `F.save(path)` wrote.
 
     A closed form is built again from R, and projected if it was; a spectral F is its coefficients. Either
     must give the F(w) that the file holds for a few points.
@@ -79,8 +84,13 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
         .npz is appended if there is no such file.
     R : LegendreFunction, geomstats space, or callable, optional
         What F embeds, as for `embed`. It may be left out if R is of the catalogue, or made from it by sums,
-        multiples, compositions and products: the file then says how to build it. A spectral F can be loaded
-        without any R; only what needs the metric then fails, such as `F.metric_defect`.
+        multiples, compositions and products: the file then says how to build it. A spectral F, or an atlas,
+        can be loaded without any R, unless its region is a `BregmanBall` or `SublevelSet` of this R; only
+        what needs the metric then fails, such as `F.metric_defect`.
+
+    Returns
+    -------
+    IsometricEmbedding, or Atlas
 
     Warns
     -----
@@ -105,26 +115,28 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
     with _damage(path):
         header = _header(arrays)
         identity = _stored_identity(header, arrays)
-        region = region_of(header, arrays)
         recipe_of = header["recipe"]
         own = None if recipe_of is None else as_metric(from_recipe(recipe_of, header["dim"]))
         if own is not None and identity.differs(own):
             raise FileFormatError("damaged: the R it describes does not have the metric stored with it.")
+        unknown = needs_its_own(header) and own is None
+        region = None if unknown else region_of(header, arrays, own and own.legendre)
     given = None if R is None else as_metric(R, region)
     if given is not None:
         _require_defined(given, identity, f"{path} holds an embedding for {header['name']}")
-    if header["method"] == "spectral":
+    if unknown:
+        what = f"{path} holds an embedding on a {header['region']} of {header['name']}"
+        region = _region_made_of(_require_same(given, identity, what), header, arrays, path)
+    if header["method"] in BUILDERS:
         with _damage(path):
-            F: Any = spectral_of(header, arrays, region, given if own is None else own)
-    elif header["method"] == "mixed":
-        with _damage(path):
-            F = mixed_of(header, arrays, region, given if own is None else own)
+            F: Any = BUILDERS[header["method"]](header, arrays, region, given if own is None else own)
     else:
         what = f"{path} holds a closed form for {header['name']}"
         made_for = _require_same(given, identity, what) if own is None else own.legendre
-        with _damage(path):
+        with contextlib.nullcontext() if own is None else _damage(path):
             F = closed_form(made_for, region)
-            if header["method"] == "compressed":
+        if header["method"] == "compressed":
+            with _damage(path):
                 F = compressed_of(header, arrays, region, F)
     if not identity.is_that_of(F):
         raise FileFormatError(
@@ -144,7 +156,9 @@ def load_embedding(path: Any, R: Any = None) -> IsometricEmbedding:
             stacklevel=2,
         )
         F.certificate = other_metric(F, given, identity)
-    F.metric, F.name = given, given.name
+    for one in (F, *getattr(F, "charts", ())):
+        one.metric, one.name = given, given.name
+        one.certificate = F.certificate if difference else one.certificate
     return F
 
 
@@ -156,7 +170,7 @@ def with_suffix(path: Any) -> Path:
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray], F: IsometricEmbedding) -> None:
+def _write(path: Path, arrays: dict[str, np.ndarray], F: IsometricEmbedding | Atlas) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
@@ -179,7 +193,7 @@ def _damage(path: Path):
             yield
     except FileFormatError as error:
         raise FileFormatError(f"{path} is {error}") from error
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise FileFormatError(f"{path} is damaged: {what}") from error
 
@@ -188,9 +202,10 @@ def _header(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     header = json.loads(arrays["header"].tobytes()) if "header" in arrays else None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FileFormatError("an .npz file, but none that F.save wrote.")
-    if header["version"] != VERSION:
+    if header["version"] not in READ:
         raise FileFormatError(
-            f"of version {header['version']}, but this riemflow reads version {VERSION}: update riemflow."
+            f"of version {header['version']}, but this riemflow reads versions up to {VERSION}: update "
+            "riemflow."
         )
     for name in ("dim", "ambient_dim"):
         if type(header[name]) is not int or header[name] < 1:
@@ -208,6 +223,15 @@ def _stored_identity(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> I
     identity = Identity(**{name: array_of(arrays, name, shape) for name, shape in shapes.items()})
     np.linalg.cholesky(identity.metric)  # raises unless it is positive definite
     return identity
+
+
+def _region_made_of(R: LegendreFunction, header: dict[str, Any], arrays: dict[str, np.ndarray], path: Path):
+    """Return the region made of the R given, which has the metric in the file."""
+    try:
+        with _damage(path):
+            return region_of(header, arrays, R)
+    except FileFormatError as error:
+        raise FileFormatError(f"{error} If it is whole, R is not the one that it was made for.") from error
 
 
 def _require_defined(metric: Metric, identity: Identity, what: str) -> None:

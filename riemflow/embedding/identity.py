@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.autodiff import points_near
+from riemflow.embedding.atlas import Atlas
 from riemflow.embedding.embedding import IsometricEmbedding, relative_defect
 from riemflow.embedding.metric import Metric
 from riemflow.embedding.spectral_points import check_points
@@ -66,7 +67,7 @@ class Identity:
         rounding = 100 * np.finfo(float).eps * float(np.linalg.cond(self.metric).max())
         return difference if difference > max(SAME_METRIC, rounding) else 0.0
 
-    def is_that_of(self, F: IsometricEmbedding) -> bool:
+    def is_that_of(self, F: IsometricEmbedding | Atlas) -> bool:
         """Tell whether F takes the stored values."""
         if F.ambient_dim != self.values.shape[1]:
             return False
@@ -75,13 +76,18 @@ class Identity:
         return bool(gap <= SAME_VALUES * np.abs(self.values).max())
 
 
-def identity_of(F: IsometricEmbedding, metric: Metric) -> Identity:
-    """Return F and the metric at points of F's region, or around an interior point if F is global."""
+def identity_of(F: IsometricEmbedding | Atlas, metric: Metric) -> Identity:
+    """Return F and the metric at points of F's region, or around an interior point if F is global.
+
+    Each chart of an atlas has one of the points, its centre.
+    """
     n = int(np.clip(MOST_ENTRIES // F.dim**2, 1, N_POINTS))
     if F.region is None:
         points = points_near(F.domain.interior, metric._belongs, n)
     else:
         points = check_points(F.region, N_POINTS, seed=30)[-n:]
+    if isinstance(F, Atlas):
+        points = np.concatenate([points[F._belongs(points)], F._centers])
     return Identity(points, metric._matrix(points), F._fun(points))
 
 

@@ -71,8 +71,13 @@ class Region:
         return SHARES[-1]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """Return the constructor's arguments by name, for files, if all of them are numbers."""
+        """Return the numbers among the constructor's arguments by name, for files."""
         raise NotImplementedError
+
+    @classmethod
+    def _from_arrays(cls, R: Any, arrays: dict[str, np.ndarray]) -> Region:
+        """Return the region with these `_arrays`; R is None unless the constructor takes one."""
+        return cls(**arrays)
 
 
 class Box(Region):

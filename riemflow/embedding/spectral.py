@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from riemflow.embedding.region import Region
 
 MAX_DIM = 5
+BEYOND = 2  # times Günther's dimension is more than anyone needs, and the cost grows by D³
 # Total degrees tried in turn; the last of each needs minutes.
 LADDER = {
     2: (4, 8, 12, 16, 20, 24, 28, 32, 36, 40),
@@ -155,9 +156,8 @@ def spectral(
             f"The spectral solver works for d ≤ {MAX_DIM}, but {metric.name} has d = {d}: "
             "use a closed form, split it into blocks, or roll out one flow by rf.cartan_development."
         )
+    check_ambient_dim(metric, ambient_dim)
     D = ambient_dim if ambient_dim is not None else 1 if d == 1 else d * (d + 3) // 2
-    if D < d:
-        raise DomainError(f"ambient_dim = {D} is less than d = {d}: no such embedding exists.")
     with Record(metric, region, tol=tol, seed=seed, progress=progress, keep=keep) as record:
         try:
             if d == 1:
@@ -171,6 +171,21 @@ def spectral(
             interrupt: Any = error
             interrupt.partial = record.interrupted()
             raise
+
+
+def check_ambient_dim(metric: Metric, ambient_dim: int | None) -> None:
+    """Raise a `DomainError` if F cannot be sought in so few, or so many, dimensions."""
+    d = metric.dim
+    enough = max(d * (d + 5) // 2, d * (d + 3) // 2 + 5)
+    if ambient_dim is None or d <= ambient_dim <= BEYOND * enough:
+        return
+    if ambient_dim < d:
+        raise DomainError(f"ambient_dim = {ambient_dim} is less than d = {d}: no such embedding exists.")
+    raise DomainError(
+        f"ambient_dim = {ambient_dim} is more than {BEYOND * enough}, which is beyond all use for d = {d}: "
+        f"every metric has an embedding in {enough} dimensions (Günther), and as a rule {d * (d + 3) // 2} "
+        "do. Leave it out."
+    )
 
 
 def _search(metric, region, D, tol, coordinates, seed, record: Record, most_degree) -> None:

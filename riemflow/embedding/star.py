@@ -222,6 +222,18 @@ class BregmanBall(Star):
     def _belongs(self, w, slack=EDGE):
         return self._value(w) <= (1 + slack) ** 2 * self.radius
 
+    def _arrays(self):
+        return {"center": self.center, "radius": np.array(self.radius), "ends": self._ends}
+
+    @classmethod
+    def _from_arrays(cls, R, arrays):
+        region = cls(R, **{name: value for name, value in arrays.items() if name != "ends"})
+        # R's metric leaves its affine part open, on which a sublevel set depends.
+        gap = np.abs(region._ends - arrays["ends"]).max()
+        if not gap <= REACHED * np.abs(region._upper - region._lower).max():
+            raise DomainError(f"{region!r} is not the region that was saved: its ends differ by {gap:.1e}.")
+        return region
+
     def __repr__(self) -> str:
         return f"Bregman ball of {self.R.name} about {short(self.center)}, radius {self.radius:g}"
 
@@ -253,6 +265,9 @@ class SublevelSet(BregmanBall):
                 f"level is {self.level}, but must be above {least:.6g}, the minimum of {R.name}."
             )
         super().__init__(R, minimum, self.level - least)
+
+    def _arrays(self):
+        return {"level": self.level, "ends": self._ends}
 
     def __repr__(self) -> str:
         return f"{{{self.R.name} ≤ {float(self.level):g}}}"

@@ -4,14 +4,17 @@ from riemflow.flows.atlas import atlas_flow
 from riemflow.flows.bregman import check_bregman_function
 from riemflow.flows.convergence import check_bregman_decrease, check_limit_optimality, check_loss_decrease
 from riemflow.flows.descent import Descent, gradient_descent, mirror_descent
+from riemflow.flows.descent_gap import check_descents
 from riemflow.flows.development import cartan_development
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.limits import BregmanMinimum, minimize_bregman
 from riemflow.flows.mirror import mirror_flow
 from riemflow.flows.riemannian import riemannian_gradient_flow
 from riemflow.flows.solution import Flow
+from riemflow.flows.step_sizes import Backtracking
 
 __all__ = [
+    "Backtracking",
     "BregmanMinimum",
     "Descent",
     "Flow",
@@ -19,6 +22,7 @@ __all__ = [
     "cartan_development",
     "check_bregman_decrease",
     "check_bregman_function",
+    "check_descents",
     "check_limit_optimality",
     "check_loss_decrease",
     "gradient_descent",

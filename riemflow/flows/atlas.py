@@ -110,7 +110,8 @@ def _view(atlas: Atlas, k: int) -> SpectralEmbedding:
     F, share = atlas.charts[k], atlas.shares[k]
     low, high = F.region.bounding_box()
     box = Box(share.lower + CROSSED * (low - share.lower), share.upper + CROSSED * (high - share.upper))
-    view = SpectralEmbedding(F.metric, _Part(box, atlas.region), F.basis, F.coefficients, F.coordinates)
+    place = _Part(box, atlas.region)
+    view = SpectralEmbedding(F.metric, place, F.basis, F.coefficients, F.coordinates, name=F.name)
     F._start(np.zeros(F.ambient_dim))  # makes the cloud of starting points, which is that of the whole chart
     view._cloud, view.certificate = F._cloud, F.certificate
     return view

@@ -124,8 +124,8 @@ def cartan_development(
     if not is_sharp(w_init):
         raise DomainError(
             f"w_init = {short(w_init)} is too close to the boundary of dom {R.name}: one rounding of it "
-            f"changes ∇²{R.name} by {blur(w_init):.1e} of its size, above {most_blur:.0e} (10 rtol). Start further "
-            "inside, or raise rtol."
+            f"changes ∇²{R.name} by {blur(w_init):.1e} of its size, above {most_blur:.0e} (10 rtol). Start "
+            "further inside, or raise rtol."
         )
     units = metric_units(R._hessian, R._belongs, w_init)
     rows = FLOOR * np.linalg.norm(frame, axis=1)
@@ -156,7 +156,8 @@ def cartan_development(
     if flow.status == "left-domain" and blur(flow.w[-1]) > 0.5 * most_blur:  # the last sharp point is kept
         message = (
             f"w came too close to the boundary of dom {R.name}: one rounding of it changes ∇²{R.name} by "
-            f"more than {most_blur:.0e} (10 rtol) of its size at t = {flow.t[-1]:.10g}, w = {short(flow.w[-1])}; "
+            f"more than {most_blur:.0e} (10 rtol) of its size at t = {flow.t[-1]:.10g}, "
+            f"w = {short(flow.w[-1])}; "
             'the dual form of mirror_flow, formulation="dual", keeps its digits there'
         )
         flow = replace(flow, status="failed", message=message)

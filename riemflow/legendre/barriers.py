@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import issparse
 
 from riemflow.legendre.algebra import Tilted
 from riemflow.legendre.function import LegendreFunction
@@ -134,30 +135,48 @@ class LogDet(LegendreFunction):
 
     def __init__(self, n: int):
         self.n = as_count("n", n)
-        rows, columns = np.triu_indices(self.n)
-        dim = len(rows)
-        self._diagonal = rows == columns
-        self._basis = np.zeros((dim, self.n, self.n))
-        self._basis[np.arange(dim), rows, columns] = 1.0
-        self._basis[np.arange(dim), columns, rows] = 1.0
-        self._define(dim, name="LogDet", interior=self._diagonal.astype(float), is_mirror_map=False)
+        self._rows, self._columns = np.triu_indices(self.n)
+        self._diagonal = self._rows == self._columns
+        interior = self._diagonal.astype(float)
+        self._define(len(interior), name="LogDet", interior=interior, is_mirror_map=False)
 
     def _matrix(self, w: np.ndarray) -> np.ndarray:
         """S(w), symmetric: shape=[..., d] -> shape=[..., n, n]."""
-        return np.tensordot(w, self._basis, axes=(-1, 0))
+        S = np.empty((*w.shape[:-1], self.n, self.n))
+        S[..., self._rows, self._columns] = w
+        S[..., self._columns, self._rows] = w
+        return S
+
+    def _whitening(self, w: np.ndarray) -> np.ndarray:
+        """L^{-1} for S = L Lᵀ: shape=[..., d] -> shape=[..., n, n]."""
+        return np.linalg.solve(np.linalg.cholesky(self._matrix(w)), np.eye(self.n))
 
     def _whitened_basis(self, w: np.ndarray) -> np.ndarray:
-        """L^{-1} B_a L^{-T} for S = L Lᵀ and the coordinates' matrices B_a: shape=[..., d, n, n]."""
-        factor = np.linalg.cholesky(self._matrix(w))[..., None, :, :]
-        half = np.linalg.solve(factor, self._basis)
-        return np.linalg.solve(factor, np.swapaxes(half, -1, -2))
+        """L^{-1} B_a L^{-T} for the coordinates' matrices B_a, with one or two entries: [..., d, n, n]."""
+        inverse = self._whitening(w)
+        left = np.swapaxes(inverse[..., self._rows], -1, -2)
+        right = np.swapaxes(inverse[..., self._columns], -1, -2)
+        C = left[..., :, None] * right[..., None, :]
+        return np.where(self._diagonal[:, None, None], C, C + np.swapaxes(C, -1, -2))
 
     def _value(self, w):
         factor = np.linalg.cholesky(self._matrix(w))
         return -2.0 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
 
     def _gradient(self, w):
-        return -np.trace(self._whitened_basis(w), axis1=-2, axis2=-1)
+        inverse = self._whitening(w)
+        inverse = np.swapaxes(inverse, -1, -2) @ inverse
+        return inverse[..., self._rows, self._columns] * np.where(self._diagonal, -1.0, -2.0)
+
+    def _gram_root(self, w, rows):
+        rows = rows.toarray() if issparse(rows) else rows
+        inverse = self._whitening(w)
+        # The rows as symmetric matrices: Σ_a z_a B_a has the entries of z.
+        return (inverse @ self._matrix(rows) @ inverse.T).reshape(len(rows), -1).T
+
+    def _gram(self, w, rows):
+        root = self._gram_root(w, rows)
+        return root.T @ root
 
     def _hessian(self, w):
         C = self._whitened_basis(w).reshape(*w.shape, self.n * self.n)

@@ -266,8 +266,7 @@ class LegendreFunction:
 
     def _gram(self, w: np.ndarray, rows: Any) -> np.ndarray:
         """rows ∇²R(w) rowsᵀ, shape=[n, n]."""
-        gram = self._times_hessian(w, rows) @ rows.T
-        return gram.toarray() if issparse(gram) else gram
+        return times_transposed(self._times_hessian(w, rows), rows)
 
     def _gram_root(self, w: np.ndarray, rows: Any) -> Any:
         """M, shape=[k, n], with MᵀM = rows ∇²R(w) rowsᵀ: a QR of it keeps digits that the product squares."""
@@ -371,6 +370,21 @@ class LegendreFunction:
 
     def __repr__(self) -> str:
         return f"{self.name} on R^{self.dim}"
+
+
+def times_transposed(left: Any, rows: Any) -> np.ndarray:
+    """left rowsᵀ, dense: shapes=[m, d], [n, d] -> shape=[m, n].
+
+    SciPy converts a sparse transpose to rows again: in few at a time, or that is a copy of all data.
+    """
+    if not issparse(rows):
+        return np.asarray(left @ rows.T)
+    n = rows.shape[0]
+    product, chunk = np.empty((left.shape[0], n)), max(16, n // 16)
+    for start in range(0, n, chunk):
+        part = left @ rows[start : start + chunk].T
+        product[:, start : start + chunk] = part.toarray() if issparse(part) else part
+    return product
 
 
 def least_eigenvalue(matrix: np.ndarray) -> np.ndarray:

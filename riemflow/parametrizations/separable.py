@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import issparse
 
+from riemflow.legendre.function import times_transposed
+from riemflow.legendre.separable import scale_columns
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count
 
@@ -31,8 +32,7 @@ class _Diagonal(Parametrization):
         raise NotImplementedError
 
     def _gram(self, x, rows):
-        gram = (rows * self._speeds(x)) @ rows.T
-        return gram.toarray() if issparse(gram) else gram
+        return times_transposed(scale_columns(rows, self._speeds(x)), rows)
 
 
 class _Elementwise(_Diagonal):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import autograd.numpy as anp
 import joblib
 import numpy as np
 import pytest
 
 import riemflow as rf
-from riemflow.embedding import atlas as module
+from riemflow.embedding import bisection as module
+from riemflow.embedding.atlas import Atlas
+from riemflow.embedding.metric import as_metric
 from riemflow.errors import ConvergenceError, DomainError
 
 
@@ -79,7 +83,7 @@ def test_overlapping_charts_agree(near):
     F = spoilt[0]
     spoilt[0] = type(F)(F.metric, F.region, F.basis, 1.001 * F.coefficients, F.coordinates)
     spoilt[0].certificate = F.certificate
-    wrong = module.Atlas(near.metric, NEAR, spoilt, near.shares)
+    wrong = Atlas(near.metric, NEAR, spoilt, near.shares)
     assert wrong.transition_defect() > 1e-3
     assert wrong.metric_defect(F.region.center) > 1e-3
 
@@ -140,18 +144,118 @@ def test_an_interrupt_keeps_the_fitted_charts(monkeypatch):
     assert partial.metric_defect(inside) <= 1e-4
 
 
+UNIT = rf.Box([0.0, 0.0], [1.0, 1.0])
+KINKED = rf.LegendreFunction(
+    lambda w: anp.sum(w**2 + anp.abs(w - 0.21) ** 3, axis=-1) + 0.3 * w[..., 0] * w[..., 1], 2, name="kinked"
+)
+
+
+def test_a_kink_is_given_up_soon_and_named(monkeypatch):
+    monkeypatch.setitem(module.MOST_DEGREE, 2, 12)
+    with pytest.raises(
+        ConvergenceError, match=r"not smooth there.*: end the region there\. Or raise"
+    ) as caught:
+        rf.embed(KINKED, UNIT, method="atlas", tol=1e-9)
+    text = str(caught.value)
+    halvings = int(re.search(r"after (\d+) halvings", text)[1])
+    assert "kinked is out of reach" in text and halvings <= 16 and "ambient_dim" not in text
+    # The place: w₁ = .21 or w₂ = .21.
+    w = np.array([float(x) for x in re.search(r"at w = \[([^]]*)\]", text)[1].split(",")])
+    assert np.abs(w - 0.21).min() < 0.07
+
+
+def plain(w):
+    return anp.log(1 + anp.sum(anp.exp(w), axis=-1)) + 0.05 * anp.sum(w**2, axis=-1)
+
+
+def test_too_few_dimensions_for_a_curved_metric_are_given_up_soon():
+    curved, flat = (rf.LegendreFunction(f, 2, name=f.__name__) for f in (plain, separate))
+    with pytest.raises(
+        ConvergenceError, match=r"ambient_dim = 2 is less than d\(d\+1\)/2 = 3.*D = d being flat"
+    ) as caught:
+        rf.embed(curved, UNIT, method="atlas", ambient_dim=2)
+    assert caught.value.partial is None and "leave it out for d(d+3)/2 = 5" in str(caught.value)
+    A = rf.embed(flat, UNIT, method="atlas", ambient_dim=2)
+    assert A.certificate.passed and A.ambient_dim == 2
+
+
+def separate(w):
+    return anp.sum(anp.exp(w) + w**4 + w**2, axis=-1)
+
+
+def narrow(w):
+    """A smooth metric with a feature of width .05: defects stay as they are until boxes are that small."""
+    g = np.zeros((*w.shape, 2))
+    g[..., 0, 0] = 1 + 0.05 * np.exp(-((w - 0.3) ** 2).sum(-1) / 0.05**2)
+    g[..., 1, 1] = 1.0
+    return g
+
+
+@pytest.mark.slow
+def test_a_narrow_feature_is_not_given_up():
+    A = rf.embed(narrow, rf.Box([-1.0, -1.0], [1.0, 1.0]), method="atlas", tol=1e-8)
+    assert A.certificate.passed and A.metric_defect([0.3, 0.33]) <= 1e-8
+
+
+def jump(w):
+    g = np.zeros((*w.shape, 2))
+    g[..., 0, 0] = 1 + 0.5 * (w[..., 0] > 0.3)
+    g[..., 1, 1] = 1.0
+    return g
+
+
+def test_halving_goes_on_beyond_the_points_that_were_drawn():
+    part = rf.Box([0.3, 0.3], [0.3 + 1e-6, 0.3 + 2e-6])
+    places = UNIT.sample(1000, np.random.default_rng(0))
+    metric = as_metric(narrow, UNIT)
+    for region in (UNIT, rf.Ball([0.3, 0.3], 0.5)):
+        halves = module._halves(metric, region, part, places)
+        assert len(halves) == 2 and all(half.upper[1] - half.lower[1] < 1.1e-6 for half in halves)
+    assert module._halves(metric, rf.Ball([0.8, 0.8], 0.1), part, places) == []
+
+
 def test_what_no_atlas_can_do(monkeypatch):
-    kinked = rf.LegendreFunction(lambda w: anp.sum(w**2 + anp.abs(w - 0.21) ** 3, axis=-1), 2, name="kinked")
     monkeypatch.setattr(module, "MOST_HALVINGS", 3)
-    with pytest.raises(ConvergenceError, match=r"kinked needs more than .* its defect is") as caught:
-        rf.embed(kinked, rf.Box([0.0, 0.0], [1.0, 1.0]), method="atlas", tol=1e-9)
-    assert caught.value.partial is None or caught.value.partial.certificate.passed
+    with pytest.raises(
+        ConvergenceError, match=r"jump needs more than 3 halvings\. On .*Keep the region"
+    ) as caught:
+        rf.embed(jump, UNIT, method="atlas", tol=1e-9)
+    partial = caught.value.partial
+    if partial is not None:
+        assert partial.missing and not partial.certificate.passed and partial.certificate.defect <= 1e-9
     with pytest.raises(DomainError, match="needs a region"):
         rf.embed(R, method="atlas")
     with pytest.raises(DomainError, match="atlas_flow"):
         rf.parametrization_from_legendre(R, NEAR, method="atlas")
-    with pytest.raises(DomainError, match="leave save="):
-        rf.embed(R, NEAR, method="atlas", save="F.npz")
+
+
+def test_a_cap_on_the_number_of_charts_keeps_those_found(monkeypatch):
+    monkeypatch.setattr(module, "MOST_CHARTS", 8)
+    monkeypatch.setitem(module.MOST_DEGREE, 2, 8)
+    with pytest.raises(ConvergenceError, match="needs more than 8 charts") as caught:
+        rf.embed(normal, rf.Box([-1.2, -1.2], [1.2, 1.2]), method="atlas", tol=1e-6)
+    partial = caught.value.partial
+    assert partial.missing and f"{len(partial.missing)} parts of the region have NO chart" in repr(partial)
+    assert partial.certificate.defect <= 1e-6 and not partial.certificate.passed
+    assert partial.metric_defect(partial.shares[0].center) <= 1e-6
+    with pytest.raises(DomainError, match="the atlas of"):
+        partial.chart(partial.missing[0].center)
+
+
+@pytest.mark.parametrize("method", ["spectral", "atlas"])
+@pytest.mark.parametrize(("d", "most"), [(1, 14), (2, 20), (3, 28)])
+def test_a_bound_on_the_ambient_dimension(method, d, most):
+    R = rf.LegendreFunction(separate, d)
+    for D in (most + 1, 10**6):
+        with pytest.raises(DomainError, match=f"ambient_dim = {D} is more than {most}.*Leave it out"):
+            rf.embed(R, rf.Box(np.zeros(d), np.full(d, 0.3)), method=method, ambient_dim=D)
+    if d == 1:
+        assert rf.embed(R, rf.Box([0.0], [0.3]), method="spectral", ambient_dim=most).ambient_dim == most
+
+
+def test_no_bound_on_the_dimension_of_a_closed_form():
+    R = rf.legendre.LogPartition(np.random.default_rng(0).standard_normal((50, 2)))
+    assert rf.embed(R, ambient_dim=50).ambient_dim == 50
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import zipfile
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from saved_files import OWN, SQUARE, edited, plain, points_of, rewrite, same
 
 import riemflow as rf
 from riemflow.embedding.closed_form import embedding_map
@@ -29,14 +30,6 @@ from riemflow.legendre import (
 )
 from riemflow.legendre.function import LegendreFunction
 
-SQUARE = rf.Box([-1.0, -0.8], [1.0, 0.9])
-
-
-def plain(w):
-    return anp.log(1 + anp.sum(anp.exp(w), axis=-1)) + 0.05 * anp.sum(w**2, axis=-1)
-
-
-OWN = LegendreFunction(plain, 2, name="my own")
 POSITIVE = LegendreFunction(
     lambda w: anp.sum(w * anp.log(w), axis=-1) + anp.sum(w, axis=-1) ** 2,
     2,
@@ -73,21 +66,6 @@ def spectral():
 @pytest.fixture(scope="module")
 def saved(spectral, tmp_path_factory):
     return spectral["raw"].save(tmp_path_factory.mktemp("saved") / "F")
-
-
-def points_of(F):
-    if F.region is not None:
-        return F.region.sample(50, np.random.default_rng(5))
-    return F.domain.interior * np.linspace(0.8, 1.2, 7)[:, None]
-
-
-def same(F, L, *, rtol=0.0):
-    w = points_of(F)
-    for name in ("__call__", "jacobian", "hessian"):
-        np.testing.assert_allclose(getattr(L, name)(w), getattr(F, name)(w), rtol=rtol)
-    np.testing.assert_allclose(L.inverse(F(w)), w, rtol=1e-7, atol=1e-9)
-    assert (L.dim, L.ambient_dim, L.method, L.name) == (F.dim, F.ambient_dim, F.method, F.name)
-    assert repr(L) == repr(F)
 
 
 @pytest.mark.parametrize("name", SPECTRAL)
@@ -254,52 +232,16 @@ def test_a_file_that_is_not_there_is_an_oserror(tmp_path):
         rf.load_embedding(tmp_path / "nothing")
 
 
-def test_a_region_that_is_not_made_of_numbers_is_refused_before_the_solve(monkeypatch):
+def test_a_region_that_no_file_can_describe_is_refused_before_the_solve(monkeypatch):
     class Odd(rf.Box):
         pass
 
-    ball = rf.BregmanBall(NegativeEntropy(2), [1.0, 1.0], 0.2)
-    with pytest.raises(DomainError, match="BregmanBall is not made of numbers alone"):
-        rf.embed(NegativeEntropy(2), ball).save("unused")
+    other = rf.SublevelSet(LegendreFunction(plain, 2, name="another"), 1.2)
     monkeypatch.setattr("riemflow.embedding.build._embed", lambda *a: pytest.fail("it solved"))
-    with pytest.raises(DomainError, match="Odd is not made of numbers alone"):
+    with pytest.raises(DomainError, match="no file describes a Odd: embed on one of Box, "):
         rf.embed(OWN, Odd([0.0, 0.0], [1.0, 1.0]), save="unused")
-
-
-def rewrite(source, target, *, method=zipfile.ZIP_STORED, **members):
-    """Copy an .npz with some members replaced (bytes), changed (functions of arrays) or left out (None)."""
-    with zipfile.ZipFile(source) as archive:
-        kept = {info.filename: archive.read(info) for info in archive.infolist()}
-    for name, change in members.items():
-        data = kept.pop(f"{name}.npy", None)
-        if callable(change):
-            stream = io.BytesIO()
-            array = np.load(io.BytesIO(data), allow_pickle=False) if data else None
-            np.lib.format.write_array(stream, np.asarray(change(array)), allow_pickle=True)
-            change = stream.getvalue()
-        if change is not None:
-            kept[f"{name}.npy"] = change
-    with zipfile.ZipFile(target, "w", method) as archive:
-        for name, data in kept.items():
-            archive.writestr(name, data)
-    return target
-
-
-def edited(**changes):
-    """Return a change of the header."""
-
-    def change(array):
-        header = json.loads(array.tobytes())
-        for name, value in changes.items():
-            place, _, key = name.rpartition("__")
-            spot = header[place] if place else header
-            if value is ...:
-                del spot[key]
-            else:
-                spot[key] = value
-        return np.frombuffer(json.dumps(header).encode(), np.uint8)
-
-    return change
+    with pytest.raises(DomainError, match="another is neither what is embedded nor of the catalogue"):
+        rf.embed(OWN, other, save="unused")
 
 
 def npy(descr, shape, body=b"", version=(1, 0)):
@@ -312,7 +254,7 @@ def npy(descr, shape, body=b"", version=(1, 0)):
 
 DEEP = "[" * 100_000 + "]" * 100_000
 BAD = {
-    "newer": ({"header": edited(version=2)}, "version 2, but this riemflow reads version 1"),
+    "newer": ({"header": edited(version=3)}, "version 3, but this riemflow reads versions up to 2"),
     "foreign header": ({"header": edited(format="other")}, "none that F.save wrote"),
     "no header": ({"header": None}, "none that F.save wrote"),
     "header is no JSON": ({"header": lambda a: a[:50]}, "damaged"),
@@ -366,6 +308,13 @@ def test_a_wrong_file_is_one_clear_error(saved, tmp_path, members, message):
 
 def test_the_rewritten_file_itself_is_good(saved, tmp_path):
     same(rf.load_embedding(saved), rf.load_embedding(rewrite(saved, tmp_path / "good.npz")))
+
+
+def test_a_file_of_the_first_version_is_read(saved, tmp_path):
+    same(
+        rf.load_embedding(saved),
+        rf.load_embedding(rewrite(saved, tmp_path / "old", header=edited(version=1))),
+    )
 
 
 def test_compressed_members_are_refused_whatever_they_swell_to(saved, tmp_path):
