@@ -142,16 +142,21 @@ class _Rule:
         d = points.shape[1]
         T = evaluate("statistics", statistics, x, (len(x), d), REMEDY).astype(float)
         if log_density is not None:
-            h = evaluate("log_density", log_density, x, x.shape, REMEDY).astype(float)
-            finite = np.isfinite(T).all(axis=-1)
-            if (np.isnan(h) | (h == np.inf))[finite].any():
-                bad = x[finite & (np.isnan(h) | (h == np.inf))][0]
-                raise DomainError(f"log_density is not below infinity at x = {bad:.6g}: ln h must be.")
-            log_weights = log_weights + h
-        # Next to an end T may overflow, or lose x to rounding.
-        usable = np.flatnonzero(np.isfinite(T).all(axis=-1) & ~np.isnan(log_weights))
+            log_weights = log_weights + evaluate("log_density", log_density, x, x.shape, REMEDY)
+        # Next to an end they may overflow, or x lose its distance from it to rounding; inside they may not.
+        sound = np.isfinite(T).all(axis=-1) & (log_weights < np.inf)
+        usable = np.flatnonzero(sound)
         if len(usable) <= d:
-            raise DomainError(f"statistics are finite at {len(usable)} of {len(x)} nodes: {REMEDY}")
+            raise DomainError(
+                f"statistics are finite, and log_density is below infinity, at {len(usable)} of {len(x)} "
+                f"nodes only: {REMEDY}"
+            )
+        inside = slice(usable[0], usable[-1] + 1)
+        if not sound[inside].all():
+            raise DomainError(
+                f"statistics are not finite, or log_density is not below infinity, at x = "
+                f"{x[inside][~sound[inside]][0]:.6g}, inside the interval: give one that ends there."
+            )
         x, T, log_weights = x[usable], T[usable], log_weights[usable]
         shares = _shares(T, log_weights, points)
         self.left, self.ends = shares[:, [0, -1]], x[[0, -1]]
