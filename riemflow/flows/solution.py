@@ -190,11 +190,11 @@ def run_flow(
         longest_step=None if still is None else lambda: still.longest_step,
     )
     status, message = solution.status, solution.message
-    at_time = message.rpartition(" at ")[2]
-    if status == "event" and solution.event == limit:
+    at_time, event = message.rpartition(" at ")[2], -1 if solution.event is None else solution.event
+    if status == "event" and event == limit:
         status, message = "converged", f"came to rest at {at_time}"
-    elif end == 0.0 or (status == "event" and solution.event >= first_goal):
-        status, fell = "reached", goals if end == 0.0 else [list(goals)[solution.event - first_goal]]
+    elif end == 0.0 or (status == "event" and event >= first_goal):
+        status, fell = "reached", goals if end == 0.0 else [list(goals)[event - first_goal]]
         message = f"{' and '.join(fell)} at {at_time}"
     elif status == "event" or (status == "failed" and _at_edge(guarded, at, inside, solution, scale)):
         what = outside.removeprefix("left-")
