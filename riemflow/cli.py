@@ -100,6 +100,9 @@ def verify(
     ] = None,
     end_time: Annotated[float, typer.Option("--time", help="End time of the flows.")] = 5.0,
     rtol: Annotated[float, typer.Option(help="Flows must agree to ten times this.")] = 1e-8,
+    method: Annotated[
+        str | None, typer.Option(help="How an R is embedded, as for embed; atlas: through many charts.")
+    ] = None,
     json_out: Json = None,
 ) -> None:
     """Verify that gradient flow and mirror flow are the same flow.
@@ -110,11 +113,11 @@ def verify(
     """
     _require_writable(json_out)
     if target is None:
-        if at is not None or data is not None:
-            raise DomainError("--at and --data need a target FILE.py:NAME.")
+        if at is not None or data is not None or method is not None:
+            raise DomainError("--at, --data and --method need a target FILE.py:NAME.")
         reports, passed = _verify_built_in(rtol, end_time)
     else:
-        report, loss = _verify_object(_load(target), at, data, end_time, rtol)
+        report, loss = _verify_object(_load(target), at, data, end_time, rtol, method)
         typer.echo(f"{report}\n  {_said(loss, data)}")
         reports, passed = [report.to_dict()], report.passed
     _write(json_out, {"passed": passed, "reports": reports})
@@ -172,7 +175,7 @@ def embed(
     ] = None,
     ambient_dim: Annotated[int | None, typer.Option(help="Ambient dimension D.")] = None,
     tol: Annotated[float, typer.Option(help="Metric defect to aim for.")] = 1e-10,
-    method: Annotated[str, typer.Option(help="auto, closed-form, compressed or spectral.")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, closed-form, compressed, spectral or atlas.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the solver's start.")] = 0,
     save: Annotated[
         Path | None, typer.Option(help="Write F, the best so far while solving, to this .npz file.")
@@ -192,6 +195,8 @@ def embed(
     _require_writable(plot)
     R = _load(target, "legendre")
     K = _region(region, lower, upper)
+    if plot is not None and method == "atlas":
+        raise DomainError("--plot draws one F(K), but an atlas is many charts: leave it out.")
     if plot is not None and (as_metric(R, K).dim > 2 or K is None):
         raise DomainError("--plot draws F(K) for d ≤ 2 on a region: give --lower and --upper, or --region.")
     options = {"ambient_dim": ambient_dim, "tol": tol, "method": method, "seed": seed, "save": save}
@@ -402,12 +407,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _verify_object(target: Any, at: str | None, data: Path | None, t: float, rtol: float):
+def _verify_object(target: Any, at: str | None, data: Path | None, t: float, rtol: float, method: str | None):
     if isinstance(target, rf.LegendreFunction):
         start = target.domain.interior if at is None else _numbers("--at", at)
         loss = _default_loss(target, start) if data is None else _read_table(data, target.dim)
-        return rf.verify_reverse(target, loss, start, t, rtol=rtol), loss
+        return rf.verify_reverse(target, loss, start, t, rtol=rtol, method=method or "auto"), loss
     if isinstance(target, rf.Parametrization):
+        if method is not None:
+            raise DomainError("--method says how an R is embedded: leave it out for a parametrization.")
         if at is None:
             raise DomainError("A parametrization needs a start: pass --at x1,x2,…")
         start = _numbers("--at", at)

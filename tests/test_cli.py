@@ -1,6 +1,7 @@
 """The command line: what it prints, and the status it ends with."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -410,3 +411,23 @@ def test_names_of_the_catalogue_are_verified_and_embedded():
         both.exit_code == 2 and "write legendre.Quadratic(…) or parametrizations.Quadratic(…)" in both.output
     )
     assert run("verify", "legendre.Quadratic([[2.0]])", "--time", "0.5").exit_code == 0
+
+
+def test_an_atlas_from_the_command_line(plain):
+    box = ("--lower=-1,-1", "--upper", "1,1")
+    made = run(
+        "embed", "plain.py:R", *box, "--method", "atlas", "--tol", "1e-4", "--save", "A", "--json", "A.json"
+    )
+    assert made.exit_code == 0, made.output
+    A = rf.load_embedding("A")
+    assert isinstance(A, rf.Atlas) and repr(A) in made.stdout
+    figures = json.loads(Path("A.json").read_text())
+    assert figures["method"] == "atlas" and figures["certificate"]["n_charts"] == len(A.charts)
+    refused = run("embed", "plain.py:R", *box, "--method", "atlas", "--plot", "no.png")
+    assert refused.exit_code == 2 and "many charts" in refused.stderr
+    own = ("--method", "atlas")
+    checked = run("verify", "plain.py:R", "--at", "0.1,0.2", "--time", "0.5", "--rtol", "1e-4", *own)
+    assert checked.exit_code == 0 and "not one F" in checked.stdout
+    for arguments in (("verify", *own), ("verify", "Hadamard(2)", "--at", "1,1", *own)):
+        refused = run(*arguments)
+        assert refused.exit_code == 2 and "--method" in refused.stderr

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import riemflow as rf
-from riemflow import equivalence
-from riemflow.equivalence import EquivalenceReport
+from riemflow.embedding import Atlas
+from riemflow.equivalence import EquivalenceReport, forward, passage, reverse
+from riemflow.equivalence.report import relative, rounding_of
 
 Z = np.array([[1.0, 2.0, -1.0]])
 SCHEDULE = rf.losses.Piecewise(
@@ -169,9 +170,10 @@ def test_rounding_excuses_no_wrong_legendre_function(verify, subject, name, t, m
     """R̂ made 0.1 % too large, on flows nearly too short to tell."""
     loss, start = rf.losses.LeastSquares([[1.0, 2.0]], [0.3]), [0.5, 0.8]
     assert verify(subject, loss, start, t).passed
-    built = equivalence.legendre_from_parametrization
+    module = forward if verify is rf.verify_forward else passage
+    built = module.legendre_from_parametrization
     monkeypatch.setattr(
-        equivalence, "legendre_from_parametrization", lambda *args, **options: 1.001 * built(*args, **options)
+        module, "legendre_from_parametrization", lambda *args, **options: 1.001 * built(*args, **options)
     )
     report = verify(subject, loss, start, t)
     assert report.deviations[name] == pytest.approx(1e-3, rel=0.01)
@@ -190,16 +192,16 @@ def test_the_bound_on_rounding_holds_and_is_no_larger_than_it_must_be():
         ]
     )
     mu, hessian = np.zeros((400, 1)), np.zeros((400, 1, 1))
-    bound = equivalence._rounding(G, x, G(x), mu, hessian).w
+    bound = rounding_of(G, x, G(x), mu, hessian).w
     assert np.abs(exact).max() <= bound <= 100 * np.abs(exact).max()
 
 
 def test_rounding_excuses_neither_nan_nor_infinity():
     a = np.array([1.0, np.nan])
-    assert np.isnan(equivalence._relative(a, np.ones(2), rounding=10.0))
-    assert equivalence._relative(np.array([np.inf, 1.0]), np.ones(2), rounding=10.0) == np.inf
+    assert np.isnan(relative(a, np.ones(2), rounding=10.0))
+    assert relative(np.array([np.inf, 1.0]), np.ones(2), rounding=10.0) == np.inf
     G, one = rf.parametrizations.Identity(1), np.ones((1, 1))
-    assert equivalence._rounding(G, one, one, one, np.full((1, 1, 1), np.inf)).mu == 0.0
+    assert rounding_of(G, one, one, one, np.full((1, 1, 1), np.inf)).mu == 0.0
 
 
 @pytest.mark.parametrize("calls", [1, 40, 200])
@@ -241,8 +243,99 @@ def test_where_no_box_fits_a_tube_around_the_trajectory_does():
     R = rf.legendre.LorentzBarrier(2)
     s = np.linspace(-1.0, 1.0, 50)
     trajectory = np.stack([s, 0.5 * s**2 + 0.1], axis=-1)
-    region = equivalence._region_around(R, trajectory)
+    region = reverse._region_around(R, trajectory)
     assert isinstance(region, rf.Tube) and region.belongs(trajectory).all()
-    assert isinstance(equivalence._region_around(R, trajectory + np.array([0.0, 2.0])), rf.Box)
+    assert isinstance(reverse._region_around(R, trajectory + np.array([0.0, 2.0])), rf.Box)
     with pytest.raises(rf.DomainError, match="Neither a box nor a tube"):
-        equivalence._region_around(R, np.stack([s, 0.5 * s**2 + 1e-6], axis=-1))
+        reverse._region_around(R, np.stack([s, 0.5 * s**2 + 1e-6], axis=-1))
+
+
+# Through an atlas.
+
+TRUE = rf.legendre.LorentzBarrier(2)
+PARABOLA = rf.LegendreFunction(
+    lambda w: -anp.log(w[..., 1] - w[..., 0] ** 2 / 2),
+    2,
+    hessian=TRUE.hessian,
+    domain=lambda w: w[..., 1] > w[..., 0] ** 2 / 2,
+    interior=[0.0, 1.0],
+    name="parabola",
+)
+REGION, START = rf.Box([-1.0, 0.6], [1.0, 4.0]), [-0.9, 3.5]
+GOAL = rf.losses.LeastSquares(np.eye(2), [0.8, 0.9])
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return rf.embed(PARABOLA, REGION, method="atlas", tol=1e-6)
+
+
+def through(atlas, monkeypatch, rtol=1e-6):
+    monkeypatch.setattr(reverse, "embed", lambda R, region, **options: atlas)
+    return rf.verify_reverse(PARABOLA, GOAL, START, 2.0, region=REGION, rtol=rtol, method="atlas")
+
+
+def test_reverse_through_an_atlas(atlas, monkeypatch):
+    report = through(atlas, monkeypatch)
+    assert report.passed, str(report)
+    assert report.embedding is atlas and report.parametrization is None
+    changes = report.flows["parameters"].stats["switches"]
+    assert len(changes) >= 2 and "not one F" in str(report)
+    assert f"{len(changes)} changes" in str(report) and f"of {len(atlas.charts)} charts" in str(report)
+    for k in {changes[0][1], *(after for _, _, after in changes)}:
+        assert f"chart {k}: F is " in str(report)
+    for name in (
+        "∇R̂ against ∇R, round trip",
+        "metrics of overlapping charts",
+        "Lie bracket on M",
+        "drift off M",
+    ):
+        assert 0 < report.deviations[name] < 1e-5
+    # Against the conjugate in closed form, which the report does not know.
+    flow = report.flows["parameters"]
+    true = rf.mirror_flow(TRUE, GOAL, START, flow.t, formulation="dual", rtol=1e-10)
+    np.testing.assert_allclose(flow.w, true.w, atol=1e-6)
+    figure = report.plot()
+    assert len(figure.axes) == 1
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+
+
+@pytest.mark.slow
+def test_one_wrong_chart_fails_the_verification(atlas, monkeypatch):
+    crossed = rf.atlas_flow(atlas, GOAL, START, 2.0).stats["switches"][0][2]
+    charts = list(atlas.charts)
+    F = charts[crossed]
+    charts[crossed] = type(F)(F.metric, F.region, F.basis, 1.001 * F.coefficients, F.coordinates)
+    charts[crossed].certificate = F.certificate
+    report = through(Atlas(atlas.metric, REGION, charts, atlas.shares), monkeypatch)
+    assert not report.passed
+    # ĝ = 1.001² g there.
+    for name in ("isometry on the trajectory", "metrics of overlapping charts", "isometry on the region"):
+        assert report.deviations[name] == pytest.approx(2e-3, rel=0.1)
+    for name in ("w(t): parameters against dual", "∇R̂ against ∇R, round trip"):
+        assert report.deviations[name] > 1e-5
+
+
+@pytest.mark.slow
+def test_a_wrong_legendre_function_of_a_chart_fails_the_round_trip(atlas, monkeypatch):
+    built = passage.legendre_from_parametrization
+    monkeypatch.setattr(
+        passage, "legendre_from_parametrization", lambda *args, **options: 1.001 * built(*args, **options)
+    )
+    report = through(atlas, monkeypatch)
+    assert not report.passed and report.deviations["∇R̂ against ∇R, round trip"] > 1e-4
+
+
+@pytest.mark.slow
+def test_options_of_embed_are_passed_on():
+    R, loss = rf.LegendreFunction(coupled, 2), rf.losses.LeastSquares(Z[:, :2], [0.7])
+    report = rf.verify_reverse(
+        R, loss, [0.1, -0.3], 1.0, rtol=1e-4, method="spectral", ambient_dim=4, tol=1e-5
+    )
+    assert report.passed and report.embedding.ambient_dim == 4 and report.embedding.certificate.tol == 1e-5
+    with pytest.raises(rf.DomainError, match="method is 'magic'"):
+        rf.verify_reverse(R, loss, [0.1, -0.3], 1.0, method="magic")
+    one = rf.verify_reverse(R, loss, [0.1, -0.3], 1.0, rtol=1e-4, method="atlas")
+    assert one.passed and len(one.embedding.charts) == 1 and "0 changes" in str(one)

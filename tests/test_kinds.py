@@ -25,7 +25,8 @@ def takers(kind: str):
 
 
 def call(function, first):
-    required = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    parameters = inspect.signature(function).parameters.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
     return function(first, *([[1.0, 1.0]] * (len(required) - 1)))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from riemflow.embedding import IsometricEmbedding
 from riemflow.errors import DomainError, RiemflowError, ShapeError
 from riemflow.flows import gradient_flow
 from riemflow.plotting.embeddings import draw_surface
@@ -37,7 +38,7 @@ def plot_report(report: EquivalenceReport) -> Figure:
         )
     plt = pyplot()
     F = report.embedding
-    surface = F is not None and F.dim == 2
+    surface = isinstance(F, IsometricEmbedding) and F.dim == 2  # an atlas has one for every chart
     figure = plt.figure(figsize=(11 if surface else 6.5, 4.5), layout="constrained")
     axes = figure.add_subplot(1, 2 if surface else 1, 1)
     styles = ["-", "--", ":", "-."]
@@ -54,7 +55,7 @@ def plot_report(report: EquivalenceReport) -> Figure:
             )
     axes.set(xlabel="t", ylabel="w(t)", title=f"{report.subject}: one flow, {len(report.flows)} ways")
     axes.legend()
-    if F is not None and surface:
+    if isinstance(F, IsometricEmbedding) and surface:
         flow = next(flow for flow in report.flows.values() if flow.x is not None)
         panel = figure.add_subplot(1, 2, 2, projection="3d")
         colours = draw_surface(panel, F, flow)
