@@ -113,7 +113,9 @@ def test_just_outside_is_refused():
         minimize_bregman(R, np.full(5, 0.15), eye, (1 + 1e-6) * eye[0])
 
 
-@pytest.mark.parametrize("R", [legendre.NegativeEntropy(60), legendre.SimplexEntropy(60), legendre.SquaredNorm(60)])
+@pytest.mark.parametrize(
+    "R", [legendre.NegativeEntropy(60), legendre.SimplexEntropy(60), legendre.SquaredNorm(60)]
+)
 def test_sparse_data_give_what_dense_data_give(R, rng):
     data = random_array((12, 60), density=0.3, rng=rng, format="csr")
     repeated = csr_array(np.vstack([data.toarray(), 2 * data.toarray()[:3], np.zeros((1, 60))]))
