@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.linalg import qr, solve_triangular
+from scipy.linalg import lapack
+from scipy.sparse import issparse
 
 from riemflow.errors import ConvergenceError, ShapeError
+from riemflow.flows.dual_newton import EPS, Dual, Newton, follow, is_alone, is_moving, minimise, on_face
 from riemflow.legendre.function import LegendreFunction
-from riemflow.validation import as_matrix, as_points, require_kind
+from riemflow.legendre.separable import scale_columns
+from riemflow.validation import as_points, as_rows, require_kind
 
-MAX_ITERATIONS = 500
-EPS = np.finfo(float).eps
-MAX_TRIALS = 100
-PATIENCE = 20  # steps without a smaller residual
 MOST_RESIDUAL, MOST_KKT = 1e-9, 1e-6
-# Of the slope along a Newton step, what a line search may leave: near-exact, since slopes are cheap.
-LEFT = 0.2
+TO_ROUNDING = 1e-14  # residual of a limit on the boundary, above which one next to it is looked for
+INSIDE = 1e-8  # of the way from a limit on the boundary to w_init, which must lie inside
+WELL_CONDITIONED = 1e-6  # least eigenvalue of ZZᵀ, with a unit diagonal, for Z to be used as it is
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,19 @@ class BregmanMinimum:
     ----------
     w : array, shape=[d]
     multipliers : array, shape=[n]
-        λ with ∇R(w) = ∇R(w_init) + Zᵀλ.
+        λ with ∇R(w) = ∇R(w_init) + Zᵀλ; on the boundary λ is infinite, and this is how far it was followed.
     residual : float
         max |Zw - Y|, each row relative to the size of its terms.
     kkt_residual : float
-        max |∇R(w) - ∇R(w_init) - Zᵀλ|, relative to the terms and to what rounding of w does to ∇R.
+        max |∇R(w) - ∇R(w_init) - Zᵀλ|, relative to the terms and to what rounding of w does to ∇R; on the
+        boundary max |w - ∇R*(∇R(w_init) + Zᵀλ)|, relative to w or w_init, whichever is larger.
+    unique : bool
+        Whether w is the only interpolating point, so that the flow of every R with this domain ends there.
+        The minimum is unique in any case.
     n_iterations : int
-    status : "converged"
+        Newton steps.
+    status : "converged" or "boundary"
+        "converged": w lies in the interior of dom R; "boundary": on its boundary, where ∇R is infinite.
     """
 
     w: np.ndarray
@@ -44,6 +50,7 @@ class BregmanMinimum:
     kkt_residual: float
     n_iterations: int
     status: str
+    unique: bool
 
     def __repr__(self) -> str:
         return (
@@ -57,13 +64,16 @@ def minimize_bregman(R: LegendreFunction, w_init: Any, Z: Any, Y: Any) -> Bregma
 
     By duality ``w = ∇R*(∇R(w_init) + Zᵀλ)`` with λ the minimiser of the convex function
     ``R*(∇R(w_init) + Zᵀλ) - Y·λ`` on the λ for which the argument lies in dom R*. It is found by Newton's
-    method, each step followed, inside that domain, until the slope along it has all but vanished.
+    method, each step followed, inside that domain, until the slope along it has all but vanished. Where
+    dom R has a boundary, ``ε‖λ‖²/2`` is added first and ε decreased to 1e-14: so limits on the boundary are
+    found, such as sparse points of the simplex, for which λ is infinite.
 
     Parameters
     ----------
     R : LegendreFunction
     w_init : array, shape=[d]
-    Z : array, shape=[n, d]
+    Z : array or scipy.sparse array, shape=[n, d]
+        With a separable R and a sparse Z, memory is proportional to the data, but for n² numbers.
     Y : array, shape=[n]
 
     Raises
@@ -71,59 +81,132 @@ def minimize_bregman(R: LegendreFunction, w_init: Any, Z: Any, Y: Any) -> Bregma
     DomainError, ShapeError
         For bad input.
     ConvergenceError
-        If no w in the interior of dom R interpolates, or the minimum lies on its boundary, as far as
-        float64 tells; names the residual that failed. Its `.partial` is what was reached.
+        If no w in dom R interpolates, as far as float64 tells; names the residual that failed. Its `.partial`
+        is what was reached.
     """
     require_kind("R", R, LegendreFunction)
     w_init = R._inside(w_init, "w_init")
     if w_init.ndim != 1:
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({R.dim},).")
-    Z = as_matrix("Z", Z, (None, R.dim))
-    Y = as_points("Y", Y, len(Z))
+    Z = as_rows("Z", Z)
+    if Z.shape[1] != R.dim:
+        raise ShapeError(f"Z has shape {Z.shape}, but {R.name} is on R^{R.dim}: one column a weight.")
+    Y = as_points("Y", Y, Z.shape[0])
     if Y.ndim != 1:
-        raise ShapeError(f"Y has shape {Y.shape}, but must have shape ({len(Z)},).")
-    # Rows of unit, orthogonal data: the same constraints, a well-scaled Newton matrix, any rank.
-    U, singular, rows = np.linalg.svd(Z, full_matrices=False)
-    kept = singular > singular[0] * max(Z.shape) * EPS
-    U, singular, rows = U[:, kept], singular[kept], rows[kept]
-    off = np.abs(Y - U @ (U.T @ Y)).max()
-    if off > 1e-9 * max(1.0, np.abs(Y).max()):
-        raise ConvergenceError(f"Zw = Y has no solution at all: Y is {off:.1e} away from the range of Z.")
-
-    mu_init = R._gradient(w_init)
-    with np.errstate(all="ignore"):
-        nu, w, n_iterations = _newton(_Dual(R.conjugate, mu_init, rows, U.T @ Y / singular), w_init)
-        full = _Dual(R.conjugate, mu_init, Z, Y)
-        multipliers = U @ (nu / singular)
-        terms, rounding = full.sizes(multipliers, w, R.conjugate._hessian(mu_init + nu @ rows))
-        # Where 1e11 roundings of w outweigh its terms (w = 0 by cancellation), those are the measure: at
-        # the bound of 1e-9 they make a hundred of them. Where λ runs away they say nothing.
-        natural = (terms + np.abs(Z) @ np.abs(w_init)).max()
-        scale = np.maximum(terms, np.minimum(1e11 * rounding, natural))
-        residual = float((np.abs(Z @ w - Y) / np.where(scale > 0, scale, 1.0)).max())
-        kkt = _kkt_residual(R, w, mu_init + Z.T @ multipliers)
-    status = "converged" if residual <= MOST_RESIDUAL and kkt <= MOST_KKT else "failed"
-    result = BregmanMinimum(w, multipliers, residual, kkt, n_iterations, status)
-    if status == "failed":
+        raise ShapeError(f"Y has shape {Y.shape}, but must have shape ({Z.shape[0]},).")
+    result = bregman_minimum(R, w_init, Z, Y)
+    if result.status == "failed":
         raise ConvergenceError(
-            f"No interpolating point inside dom {R.name} was reached: {_reason(residual, kkt)} after "
-            f"{n_iterations} Newton steps.",
+            f"No interpolating point of dom {R.name} was reached: "
+            f"{_reason(result.residual, result.kkt_residual)} after {result.n_iterations} Newton steps.",
             partial=result,
         )
     return result
 
 
+def bregman_minimum(R: LegendreFunction, w_init: np.ndarray, Z: Any, Y: np.ndarray) -> BregmanMinimum:
+    """`minimize_bregman` on checked arguments; its status may be "failed"."""
+    with np.errstate(all="ignore"):
+        rows, target, back = _independent(Z, Y)
+        mu_init = R._gradient(w_init)
+        dual = Dual(R.conjugate, mu_init, rows, target)
+        state = Newton(np.zeros(len(target)), w_init)
+        if R.conjugate.is_mirror_map:
+            # ∇R* is onto R^d: there is no boundary.
+            return _interior(R, dual, minimise(dual, state), Z, Y, back)
+        end, slope, epsilon = follow(dual, state)
+        if not is_moving(dual, end, slope):
+            result = _interior(R, dual, minimise(dual, end), Z, Y, back)
+            if result.status == "converged":
+                return result
+        result = _boundary(R, dual, end, slope, epsilon, w_init, Z, Y, back)
+        if result.status == "boundary" and result.residual <= TO_ROUNDING:
+            return result
+        final = _interior(R, dual, minimise(dual, end), Z, Y, back)
+        kept = final if final.status == "converged" or result.status == "failed" else result
+        return replace(kept, n_iterations=final.n_iterations)
+
+
+def _interior(R, dual: Dual, state: Newton, Z: Any, Y: np.ndarray, back: Any) -> BregmanMinimum:
+    w, multipliers = state.w, back(state.nu)
+    full = Dual(dual.Q, dual.mu_init, Z, Y)
+    residual = _residual(full, multipliers, w)
+    kkt = _kkt_residual(R, w, full.at(multipliers))
+    good = residual <= MOST_RESIDUAL and kkt <= MOST_KKT
+    unique = good and Z.shape[0] >= R.dim and is_alone(full, full.at(multipliers))
+    status = "converged" if good else "failed"
+    return BregmanMinimum(w, multipliers, residual, kkt, state.n_iterations, status, unique)
+
+
+def _boundary(
+    R, dual: Dual, state: Newton, slope, epsilon, w_init, Z: Any, Y: np.ndarray, back: Any
+) -> BregmanMinimum:
+    w, unique = on_face(dual, state, slope, epsilon)
+    inside = bool(R._belongs(w + INSIDE * (w_init - w)))
+    if not inside:
+        w = state.w
+    multipliers = back(state.nu)
+    residual = _residual(Dual(dual.Q, dual.mu_init, Z, Y), multipliers, w)
+    kkt = float(np.abs(w - state.w).max() / max(np.abs(w).max(), np.abs(w_init).max()))
+    good = residual <= MOST_RESIDUAL and kkt <= MOST_KKT and inside
+    status = "boundary" if good else "failed"
+    return BregmanMinimum(w, multipliers, residual, kkt, state.n_iterations, status, unique and good)
+
+
+def _independent(Z: Any, Y: np.ndarray) -> tuple[Any, np.ndarray, Any]:
+    """Return rows and targets of the same constraints, linearly independent and well scaled, and ν -> λ.
+
+    These are the rows of Z at unit length where they are far from dependent; else orthonormal ones, or of a
+    sparse Z as many of its own as are independent.
+    """
+    lengths = np.sqrt(np.asarray((Z * Z).sum(axis=1)).ravel())
+    if not lengths.any():
+        _require_solvable(np.abs(Y).max(), Y)
+    scale = np.where(lengths > 0, lengths, 1.0)
+    unit = scale_columns(Z.T, 1.0 / scale).T
+    gram = unit @ unit.T
+    gram = gram.toarray() if issparse(gram) else gram
+    if lengths.all() and np.linalg.eigvalsh(gram)[0] > WELL_CONDITIONED:
+        return (unit.tocsr() if issparse(unit) else unit), Y / scale, lambda nu: nu / scale
+    if issparse(Z):
+        # Products of rows square their condition: rows are dependent from 1e-7 on.
+        _, pivot, rank, _ = lapack.dpstrf(gram, tol=1e-13)
+        kept = np.sort(pivot[:rank] - 1)
+        others = gram[:, kept] @ np.linalg.lstsq(gram[np.ix_(kept, kept)], (Y / scale)[kept], rcond=None)[0]
+        _require_solvable(np.abs(others * scale - Y).max(), Y)
+
+        def spread(nu: np.ndarray) -> np.ndarray:
+            out = np.zeros(len(Y))
+            out[kept] = nu / scale[kept]
+            return out
+
+        return unit.tocsr()[kept], (Y / scale)[kept], spread
+    U, singular, rows = np.linalg.svd(Z, full_matrices=False)
+    kept = singular > singular[0] * max(Z.shape) * EPS
+    U, singular, rows = U[:, kept], singular[kept], rows[kept]
+    _require_solvable(np.abs(Y - U @ (U.T @ Y)).max(), Y)
+    return rows, U.T @ Y / singular, lambda nu: U @ (nu / singular)
+
+
+def _require_solvable(off: float, Y: np.ndarray) -> None:
+    if off > 1e-9 * max(1.0, np.abs(Y).max()):
+        raise ConvergenceError(f"Zw = Y has no solution at all: Y is {off:.1e} away from the range of Z.")
+
+
+def _residual(dual: Dual, multipliers: np.ndarray, w: np.ndarray) -> float:
+    """max |Zw - Y|, each row relative to the size of its terms."""
+    terms, rounding = dual.sizes(multipliers, w)
+    w_init = dual.Q._gradient(dual.mu_init)
+    # Where 1e11 roundings of w outweigh its terms (w = 0 by cancellation), those are the measure: at
+    # the bound of 1e-9 they make a hundred of them. Where λ runs away they say nothing.
+    natural = (terms + abs(dual.rows) @ np.abs(w_init)).max()
+    scale = np.maximum(terms, np.minimum(1e11 * rounding, natural))
+    return float((np.abs(dual.rows @ w - dual.target) / np.where(scale > 0, scale, 1.0)).max())
+
+
 def _reason(residual: float, kkt: float) -> str:
     if not residual <= MOST_RESIDUAL:
-        return (
-            f"the residual of Zw = Y is {residual:.1e} (bound {MOST_RESIDUAL:.0e}), so that no w in there "
-            "may fit, or only one on its boundary,"
-        )
-    if kkt == np.inf:
-        return (
-            f"Zw = Y holds (residual {residual:.1e}), but w rounds to the boundary, where the KKT residual "
-            "is undetermined,"
-        )
+        return f"the residual of Zw = Y is {residual:.1e} (bound {MOST_RESIDUAL:.0e}), so that no w may fit,"
     return f"Zw = Y holds (residual {residual:.1e}), but the KKT residual is {kkt:.1e} (bound {MOST_KKT:.0e})"
 
 
@@ -136,133 +219,7 @@ def _kkt_residual(R: LegendreFunction, w: np.ndarray, dual: np.ndarray) -> float
     if not R._belongs(w):
         return np.inf
     size = max(1.0, np.abs(dual).max())
-    rounding = EPS * (np.abs(R._hessian(w)) @ np.abs(w))
+    rounding = EPS * np.abs(R._times_hessian(w, np.abs(w)[None])[0])
     if not (rounding <= 1e-3 * size).all():
         return np.inf
     return float((np.abs(R._gradient(w) - dual) / np.maximum(size, 1e7 * rounding)).max())
-
-
-@dataclass(frozen=True)
-class _Dual:
-    """The convex function Q(mu_init + νᵀ rows) - target·ν of ν, shape=[n]."""
-
-    Q: LegendreFunction
-    mu_init: np.ndarray
-    rows: np.ndarray
-    target: np.ndarray
-
-    def slope(self, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return w and the gradient rows·w - target; None outside dom Q, or where they overflow."""
-        mu = self.mu_init + nu @ self.rows
-        if not (np.isfinite(mu).all() and self.Q._belongs(mu)):
-            return None
-        w = self.Q._gradient(mu)
-        gap = self.rows @ w - self.target
-        return (w, gap) if np.isfinite(gap).all() else None
-
-    def sizes(self, nu: np.ndarray, w: np.ndarray, curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the size of the gradient's terms, and what rounding of the dual point does to them.
-
-        Near the boundary both fall with w, so that w ≈ 0 does not pass for a solution of w = 0.
-        """
-        terms = np.abs(self.rows) @ np.abs(w) + np.abs(self.target)
-        spread = np.abs(self.mu_init) + np.abs(nu) @ np.abs(self.rows)
-        return terms, EPS * (np.abs(self.rows @ curvature) @ spread)
-
-
-def _newton(dual: _Dual, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Minimise the dual function from ν = 0, which belongs to w; return ν, w and the number of steps."""
-    nu = np.zeros(len(dual.rows))
-    gap = dual.rows @ w - dual.target
-    best, stalled = np.inf, 0
-    for n_iterations in range(MAX_ITERATIONS):
-        curvature = dual.Q._hessian(dual.mu_init + nu @ dual.rows)
-        terms, rounding = dual.sizes(nu, w, curvature)
-        allowed = 1e-14 * terms + rounding
-        size = float((np.abs(gap) / np.where(allowed > 0, allowed, 1.0)).max(initial=0.0))
-        stalled = 0 if size < best else stalled + 1
-        best = min(best, size)
-        fits = np.abs(gap).max(initial=0.0) <= allowed.max(initial=0.0)
-        if size <= 1.0 or stalled == (1 if fits else PATIENCE):
-            return nu, w, n_iterations
-        step = _newton_step(dual.rows, curvature, gap)
-        if step is None:
-            return nu, w, n_iterations
-        if fits:
-            # Rows with small terms gain from full steps, of which the slope may drown in that of the others.
-            here = dual.slope(nu + step)
-            new = None if here is None else (nu + step, *here)
-        else:
-            new = _search(dual, nu, step, gap)
-        if new is None:
-            return nu, w, n_iterations
-        nu, w, gap = new
-    return nu, w, MAX_ITERATIONS
-
-
-def _newton_step(rows: np.ndarray, curvature: np.ndarray, gap: np.ndarray) -> np.ndarray | None:
-    """-(rows·curvature·rowsᵀ)^{-1} gap; None if nothing finite comes out.
-
-    By QR of a root of the matrix, whose condition is that of the matrix itself, squared: with small
-    initialisation the curvatures of w's entries spread over twenty orders.
-    """
-    diagonal = np.diagonal(curvature)
-    if not (np.isfinite(curvature).all() and (diagonal > 0).all()):
-        return None
-    if np.count_nonzero(curvature) == len(diagonal):
-        root = np.sqrt(diagonal)[:, None] * rows.T
-    else:
-        # Unit diagonal first: coordinates of any units are judged alike.
-        scale = np.sqrt(diagonal)
-        values, vectors = np.linalg.eigh(curvature / scale[:, None] / scale)
-        root = np.sqrt(np.maximum(values, 0.0))[:, None] * (vectors.T @ (scale[:, None] * rows.T))
-    lengths = np.linalg.norm(root, axis=0)
-    # Rows in order of size, columns pivoted: then QR loses no digits to the spread.
-    root = root[np.argsort(-np.abs(root).max(axis=1))] / lengths
-    if not np.isfinite(root).all():
-        return None
-    _, upper, pivot = qr(root, mode="economic", pivoting=True)
-    if not np.diagonal(upper).all():
-        return None
-    right = (gap / lengths)[pivot]
-    scaled = np.empty(len(gap))
-    scaled[pivot] = solve_triangular(upper, solve_triangular(upper, right, trans="T"), check_finite=False)
-    step = -scaled / lengths
-    return step if np.isfinite(step).all() and step @ gap < 0 else None
-
-
-def _search(
-    dual: _Dual, nu: np.ndarray, step: np.ndarray, gap: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return (ν, w, gradient) at a point along the step where the slope has all but vanished, or None.
-
-    A convex function's slope along a line only grows, and counts as +∞ outside the domain: the point is
-    bracketed by doubling or by ever faster shrinking, then by bisection, geometric while the bracket is
-    wide. No values of the function are needed, whose differences drown in rounding near the minimum.
-    """
-    first = step @ gap
-    low, high, length = 0.0, np.inf, 1.0
-    shrink, found = 0.5, None
-    for _ in range(MAX_TRIALS):
-        trial = nu + length * step
-        here = dual.slope(trial)
-        if here is None:
-            high = length
-        else:
-            along = step @ here[1]
-            if abs(along) <= LEFT * abs(first):
-                return trial, *here
-            if along < 0:
-                low, found = length, (trial, *here)
-            else:
-                high = length
-        if high == np.inf:
-            length *= 2.0
-        elif low == 0.0:
-            length, shrink = length * shrink, shrink**2
-        elif high <= low * (1 + 4 * EPS):
-            break
-        else:
-            length = np.sqrt(low) * np.sqrt(high) if high > 2.0 * low else 0.5 * (low + high)
-    # The slope jumps to the edge of the domain, or within rounding: what still descends is kept.
-    return found

@@ -122,15 +122,13 @@ def test_start_that_fits_is_its_own_minimum():
 @pytest.mark.parametrize(
     ("R", "data", "target", "words"),
     [
-        (legendre.NegativeEntropy(5), np.ones((1, 5)), [-1.0], "No interpolating point inside"),
-        (legendre.NegativeEntropy(5), np.ones((1, 5)), [0.0], "No interpolating point inside"),
-        (legendre.SimplexEntropy(5), np.ones((1, 5)), [1.5], "No interpolating point inside"),
-        (legendre.SimplexEntropy(5), np.eye(5), np.eye(5)[0], "No interpolating point inside"),
-        (legendre.BurgEntropy(5), np.ones((1, 5)), [-1.0], "No interpolating point inside"),
+        (legendre.NegativeEntropy(5), np.ones((1, 5)), [-1.0], "No interpolating point of dom"),
+        (legendre.SimplexEntropy(5), np.ones((1, 5)), [1.5], "No interpolating point of dom"),
+        (legendre.BurgEntropy(5), np.ones((1, 5)), [-1.0], "No interpolating point of dom"),
         (legendre.SquaredNorm(5), np.vstack([Z, Z[0]]), [0.0, 0.0, 1.0], "no solution at all"),
         (legendre.SquaredNorm(5), np.zeros((1, 5)), [1.0], "no solution at all"),
     ],
-    ids=["negative sum", "origin", "sum too large", "vertex", "Burg", "contradiction", "nothing measured"],
+    ids=["negative sum", "sum too large", "Burg", "contradiction", "nothing measured"],
 )
 def test_what_cannot_be_fitted_raises(R, data, target, words):
     with pytest.raises(ConvergenceError, match=words):
@@ -236,8 +234,6 @@ def test_limits_next_to_the_edge(slack, rng):
 @pytest.mark.parametrize(
     ("R", "data", "target", "words"),
     [
-        (legendre.SimplexEntropy(5), MIX, MIX[:, 0], "rounds to the boundary"),
-        (legendre.FermiDirac(5), np.ones((1, 5)), [5.0], "rounds to the boundary"),
         (legendre.BurgEntropy(5), np.ones((1, 5)), [-1.0], "residual of Zw = Y is"),
         (legendre.BurgEntropy(5), np.abs(MIX[:3]), [1.0, -1.0, 1.0], "residual of Zw = Y is"),
         (legendre.SimplexEntropy(5), np.ones((1, 5)), [1.5], "residual of Zw = Y is"),
