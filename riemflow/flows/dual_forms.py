@@ -181,7 +181,7 @@ def _first_size(Q: DualMap, loss: Loss | Piecewise, Z: Any) -> float:
             size = float(np.abs(piece._combine(np.linalg.solve(matrix, slope))).max())
         except np.linalg.LinAlgError:  # dependent rows
             return 1.0
-    return min(size, 1.0) or 1.0
+    return size if 0.0 < size < 1.0 else 1.0
 
 
 def _norm(Z: Any) -> float:
