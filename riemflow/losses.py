@@ -113,14 +113,15 @@ class LinearModelLoss(Loss):
     def __init__(self, Z: Any):
         self.Z = as_rows("Z", Z)
         self.dim = self.Z.shape[1]
+        self._columns, self._sparse = self.Z.T, issparse(self.Z)
 
     def _model(self, w: np.ndarray) -> np.ndarray:
         """Zw: shape=[..., d] -> shape=[..., n]."""
-        return _times(w, self.Z.T)
+        return _times(w, self._columns) if self._sparse else w @ self._columns
 
     def _combine(self, s: np.ndarray) -> np.ndarray:
         """sZ, a combination of the rows: shape=[..., n] -> shape=[..., d]."""
-        return _times(s, self.Z)
+        return _times(s, self.Z) if self._sparse else s @ self.Z
 
     def _outer_value(self, s: np.ndarray) -> np.ndarray:
         raise TypeError("LinearModelLoss is a base: use LeastSquares or Logistic.")
@@ -142,13 +143,13 @@ class LinearModelLoss(Loss):
         return self._combine(self._outer_gradient(self._model(w)))
 
     def _hessian(self, w):
-        Z = self.Z.toarray() if issparse(self.Z) else self.Z
+        Z = self.Z.toarray() if self._sparse else self.Z
         return Z.T @ self._outer_hessian(self._model(w)) @ Z
 
 
 def _times(vectors: np.ndarray, matrix: Any) -> np.ndarray:
-    """[..., k] times [k, m], which may be sparse: SciPy multiplies only matrices by it."""
-    if not issparse(matrix) or vectors.ndim <= 2:
+    """[..., k] times a sparse [k, m]: SciPy multiplies only vectors and matrices by it."""
+    if vectors.ndim <= 2:
         return vectors @ matrix
     flat = vectors.reshape(-1, vectors.shape[-1]) @ matrix
     return flat.reshape(*vectors.shape[:-1], matrix.shape[1])

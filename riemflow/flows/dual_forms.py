@@ -11,6 +11,7 @@ import numpy as np
 from riemflow.flows.rest import MOST, Linearised, along, terms, under_cometric
 from riemflow.flows.solution import Flow, run_flow
 from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.separable import Separable
 from riemflow.losses import LinearModelLoss, Loss, Piecewise
 from riemflow.parametrizations.parametrization import Parametrization
 
@@ -54,9 +55,11 @@ class DualMap:
 def of_legendre(R: LegendreFunction, w_init: np.ndarray) -> DualMap:
     """∇R* and ∇²R*. Where ∇R is onto R^d no dual point can leave its range."""
     Q = R.conjugate
+    # Flows switch warnings off once, where a separable function's gradient does so in every call.
+    weights = Q._r1 if isinstance(Q, Separable) else Q._gradient
     outputs = {"w": Q._gradient, "mu": lambda mu: mu}
     onto = bool(R.is_mirror_map)
-    return DualMap(Q._gradient, Q._hessian, Q._gram, Q._belongs, onto, R._gradient(w_init), outputs)
+    return DualMap(weights, Q._hessian, Q._gram, Q._belongs, onto, R._gradient(w_init), outputs)
 
 
 def of_parametrization(G: Parametrization, x_init: np.ndarray) -> DualMap | None:
@@ -126,11 +129,13 @@ def row_space_flow(Q: DualMap, loss: Loss | Piecewise, Z: Any, t: Any, options: 
     first: Any = loss.losses[0] if isinstance(loss, Piecewise) else loss
     start = Q.start
 
+    weights = Q.weights
+
     def to_mu(nu):
         return start - first._combine(nu)
 
     def velocity(piece, nu):
-        return piece._outer_gradient(piece._model(Q.weights(to_mu(nu))))
+        return piece._outer_gradient(piece._model(weights(start - piece._combine(nu))))
 
     def jacobian(piece, nu):
         mu = to_mu(nu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -286,9 +287,10 @@ class HyperbolicCosine(SeparableConjugate):
     def _scaled(self, w: np.ndarray, function: Any) -> np.ndarray:
         """2c sinh or 2c cosh of 4μ + ln(u0/v0): far out the product may be finite where they are not."""
         t = 4.0 * w + self.base._tilt
+        plain = self.base._width * function(t)
+        if isfinite(np.vdot(plain, plain)):
+            return plain
         far = np.abs(t) > 700.0
-        if not far.any():
-            return self.base._width * function(t)
         near = self.base._width * function(np.where(far, 0.0, t))
         exponential = np.exp(np.where(far, np.abs(t) + np.log(0.5 * self.base._width), 0.0))
         return np.where(far, function(np.sign(t)) / function(1.0) * exponential, near)
