@@ -38,9 +38,11 @@ from riemflow.errors import (
     ShapeError,
 )
 from riemflow.flows import (
+    Ensemble,
     Flow,
     atlas_flow,
     cartan_development,
+    ensemble,
     gradient_descent,
     gradient_flow,
     minimize_bregman,
@@ -65,6 +67,7 @@ __all__ = [
     "Classification",
     "ConvergenceError",
     "DomainError",
+    "Ensemble",
     "EquivalenceReport",
     "FileFormatError",
     "Flow",
@@ -89,6 +92,7 @@ __all__ = [
     "classify",
     "commuting",
     "embed",
+    "ensemble",
     "gradient_descent",
     "gradient_flow",
     "legendre",

@@ -8,6 +8,7 @@ row independently, and so do their derivatives. A derivative can be differentiat
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,14 @@ EPS = np.finfo(np.float64).eps
 STEPS = 10.0 ** -np.arange(2.0, 13.0, 2.0)  # relative to each coordinate
 AGREEMENT = 1e-4  # relative; differences are better by orders where the step suits
 
+_TRACING = threading.RLock()
+
+
+def _alone() -> threading.RLock:  # type: ignore[valid-type]
+    """The lock under which autograd traces: it counts nested derivatives for all threads together, and one
+    thread would take another's for its own. A function gives it out, so that pickles hold no lock."""
+    return _TRACING
+
 
 def _vjp(fun: Function, x: np.ndarray) -> tuple[Callable, Any]:
     with warnings.catch_warnings():
@@ -39,8 +48,9 @@ def gradient(fun: Function) -> Function:
     """Return x [..., m] -> ∇f(x) [..., m] for a batched scalar function f: [..., m] -> [...]."""
 
     def gradient_of_fun(x):
-        pull_back, value = _vjp(fun, x)
-        return pull_back(vspace(value).ones())
+        with _alone():
+            pull_back, value = _vjp(fun, x)
+            return pull_back(vspace(value).ones())
 
     return gradient_of_fun
 
@@ -53,15 +63,16 @@ def jacobian(fun: Function, output_axes: int = 1) -> Function:
     """
 
     def jacobian_of_fun(x):
-        pull_back, value = _vjp(fun, x)
-        shape = anp.shape(value)
-        batch, out = shape[: len(shape) - output_axes], shape[len(shape) - output_axes :]
-        columns = []
-        for index in np.ndindex(*out):
-            seed = np.zeros(shape)
-            seed[(..., *index)] = 1.0
-            columns.append(pull_back(seed))
-        return anp.reshape(anp.stack(columns, axis=len(batch)), (*batch, *out, x.shape[-1]))
+        with _alone():
+            pull_back, value = _vjp(fun, x)
+            shape = anp.shape(value)
+            batch, out = shape[: len(shape) - output_axes], shape[len(shape) - output_axes :]
+            columns = []
+            for index in np.ndindex(*out):
+                seed = np.zeros(shape)
+                seed[(..., *index)] = 1.0
+                columns.append(pull_back(seed))
+            return anp.reshape(anp.stack(columns, axis=len(batch)), (*batch, *out, x.shape[-1]))
 
     return jacobian_of_fun
 
@@ -80,7 +91,7 @@ def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
     """Return (x, v) -> the derivative of f at x along v, of the shape of f(x), by one forward sweep."""
 
     def derivative_of_fun(x, v):
-        with warnings.catch_warnings():
+        with _alone(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Output seems independent of input")
             return make_jvp(fun, x)(v)[1]
 

@@ -1,5 +1,7 @@
 """Automatic derivatives against derivatives worked out by hand."""
 
+import threading
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -101,3 +103,29 @@ def test_only_tangential_derivatives_count_with_a_projector():
     autodiff.check_derivative("f'", lambda x: x.sum(-1), tangential, x, everywhere, flat)
     with pytest.raises(DomainError):
         autodiff.check_derivative("f'", lambda x: x.sum(-1), tangential, x, everywhere)
+
+
+def test_threads_do_not_mix_their_derivatives():
+    """Nested derivatives in two threads, made to overlap: autograd alone counts their levels together."""
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(x):
+        first_in.set()
+        second_in.wait(0.2)
+        return anp.sum(x**2, axis=-1)
+
+    def first():
+        autodiff.gradient(slow)(np.ones(2))
+        first_out.set()
+
+    def nested(x):
+        second_in.set()
+        first_out.wait(0.2)
+        inner = autodiff.gradient(lambda y: anp.sum(y**3, axis=-1) * anp.sum(x, axis=-1))(2 * np.ones(2))
+        return anp.sum(inner, axis=-1)  # 3 (2² + 2²) Σx
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_in.wait()
+    np.testing.assert_array_equal(autodiff.gradient(nested)(np.ones(2)), [24.0, 24.0])
+    thread.join()

@@ -1,9 +1,10 @@
-"""The arrays of an .npz file, read so that a damaged or hostile one costs neither memory nor safety."""
+"""Arrays in .npz files: written whole or not at all, read so that a hostile one costs no memory or safety."""
 
 from __future__ import annotations
 
 import io
 import math
+import os
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{path} is damaged: {error}") from error
+
+
+def write_archive(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to an .npz file, which appears complete or not at all; an OSError if it cannot be."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with scratch.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

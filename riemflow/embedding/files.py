@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.embedding.archive import read_archive
+from riemflow.embedding.archive import read_archive, write_archive
 from riemflow.embedding.atlas import Atlas
 from riemflow.embedding.closed_form import ClosedFormEmbedding, closed_form
 from riemflow.embedding.compressed import CompressedEmbedding
@@ -171,14 +171,8 @@ def with_suffix(path: Any) -> Path:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], F: IsometricEmbedding | Atlas) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with scratch.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        write_archive(path, arrays)
     except OSError as error:
         told: Any = type(error)(error.errno, f"The embedding was not saved: {error.strerror}", str(path))
         told.partial = F

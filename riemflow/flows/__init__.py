@@ -2,10 +2,12 @@
 
 from riemflow.flows.atlas import atlas_flow
 from riemflow.flows.bregman import check_bregman_function
+from riemflow.flows.cases import CaseResult
 from riemflow.flows.convergence import check_bregman_decrease, check_limit_optimality, check_loss_decrease
 from riemflow.flows.descent import Descent, gradient_descent, mirror_descent
 from riemflow.flows.descent_gap import check_descents
 from riemflow.flows.development import cartan_development
+from riemflow.flows.ensembles import Ensemble, ensemble
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.limits import BregmanMinimum, minimize_bregman
 from riemflow.flows.mirror import mirror_flow
@@ -16,7 +18,9 @@ from riemflow.flows.step_sizes import Backtracking
 __all__ = [
     "Backtracking",
     "BregmanMinimum",
+    "CaseResult",
     "Descent",
+    "Ensemble",
     "Flow",
     "atlas_flow",
     "cartan_development",
@@ -25,6 +29,7 @@ __all__ = [
     "check_descents",
     "check_limit_optimality",
     "check_loss_decrease",
+    "ensemble",
     "gradient_descent",
     "gradient_flow",
     "minimize_bregman",
