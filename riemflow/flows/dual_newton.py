@@ -1,4 +1,4 @@
-"""Newton's method on the dual of min D_R(w, w_init), Zw = Y, and the path to limits on the boundary."""
+"""Newton on the dual of min D_R(w, w_init) subject to Zw = Y, and the path to limits on the boundary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Dual:
         return self.mu_init + self.rows.T @ nu
 
     def slope(self, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return w and the gradient rows·w - target + penalty ν; None outside dom Q, or on overflow."""
+        """Return w and the gradient rows·w - target + penalty ν; None outside dom Q or at overflow."""
         mu = self.at(nu)
         if not (np.isfinite(mu).all() and self.Q._belongs(mu)):
             return None

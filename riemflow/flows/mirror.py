@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.at_infinity import closed_flow
 from riemflow.flows.dual_forms import common_rows, dual_flow, of_legendre, row_space_flow
 from riemflow.flows.rest import MOST, along, terms, under_metric
 from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
@@ -38,6 +39,11 @@ def mirror_flow(
     The forms agree and differ in cost: "primal" ``w' = -∇²R(w)^{-1} ∇L(w)``; "dual"
     ``μ' = -∇L(∇R*(μ))``; "row-space", for L(w) = ℓ(Zw) with Z of shape [n, d],
     ``μ = ∇R(w_init) - Zᵀν``, ``ν' = ∇ℓ(Z ∇R*(μ))``, n equations instead of d.
+
+    Unless a formulation, a method or an event is asked for, two flows of mirror maps are not integrated: that
+    of `Linear`, which is ``w(t) = ∇R*(∇R(w_init) - tc)``, and those of `LeastSquares` and `Logistic` to
+    t = inf, whose limit is found by Newton's method in R^n, as by `minimize_bregman`. If the logistic loss
+    has no minimiser the status is "diverges" and ``stats["direction"]`` is that of `maximum_margin`.
 
     Parameters
     ----------
@@ -73,6 +79,11 @@ def mirror_flow(
     w_init = R._inside(w_init, "w_init")
     if w_init.ndim != 1:
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({R.dim},).")
+    forced = formulation != "auto" or method != "auto" or not (until_loss is until_gradient is None)
+    if not forced:
+        flow = closed_flow(R, loss, w_init, t, throw=throw)
+        if flow is not None:
+            return flow
     Z = common_rows(loss)
     if formulation == "auto":
         rows = Z is not None and Z.shape[0] < R.dim

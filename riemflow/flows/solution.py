@@ -43,14 +43,17 @@ class Flow:
         "finished": the end time was reached; "converged": t = inf, and the flow has come to rest;
         "reached": the loss, or its gradient, fell to the bound that was asked for;
         "left-domain", "left-region": it reached the boundary of the domain, or of the region of an
-        embedding; "stopped": t = inf, and it still moves at t = 1e15; "failed", "interrupted": it ended
-        early for the reason in `message`. With throw=True an interrupt is raised on as a
-        `KeyboardInterrupt`, whose `partial` is this flow.
+        embedding; "diverges": t = inf, the loss has no minimiser and w runs to infinity; "stopped":
+        t = inf, and it still moves at t = 1e15; "failed", "interrupted": it ended early for the reason in
+        `message`. With throw=True an interrupt is raised on as a `KeyboardInterrupt`, whose `partial` is this
+        flow.
     message : str
     stats : mapping
         formulation, method, n_steps, n_rhs, seconds; for t = inf also residual, the last speed
         max |dstate/dt|, and remaining, how far the flow linearised at the end of it still moves (None if
-        that was not computed); on a submanifold also drift, how far the integrator's x had left it.
+        that was not computed), or, where the limit was found without the flow (method "Newton"; then t is
+        0 and inf), residual, kkt_residual, unique and n_iterations as of `BregmanMinimum`; on a
+        submanifold also drift, how far the integrator's x had left it.
     """
 
     t: np.ndarray

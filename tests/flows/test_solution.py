@@ -76,7 +76,7 @@ def test_quantities_a_flow_does_not_have_are_refused():
 
 
 def test_flow_tells_what_happened_and_is_frozen():
-    flow = mirror_flow(legendre.NegativeEntropy(2), LINEAR, [1.0, 2.0], 2.0)
+    flow = mirror_flow(legendre.NegativeEntropy(2), LINEAR, [1.0, 2.0], 2.0, method="DOP853")
     text = repr(flow)
     for words in ("finished", "reached t = 2", "d = 2", "dual", "DOP853", "steps"):
         assert words in text

@@ -1,0 +1,110 @@
+"""Mirror flow of the logistic loss in the time ln(1 + t), for times far beyond float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import log_expit
+
+from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.dual_forms import of_legendre
+from riemflow.flows.solution import GOOD, Flow, output_times, require_good
+from riemflow.integration import solve_ode
+from riemflow.legendre.function import LegendreFunction
+from riemflow.losses import Logistic
+from riemflow.validation import as_number, require_kind
+
+
+def logistic_flow(
+    R: LegendreFunction,
+    loss: Logistic,
+    w_init: Any,
+    log_t: Any,
+    *,
+    rtol: float = 1e-8,
+    progress: bool = False,
+    throw: bool = True,
+) -> Flow:
+    """Integrate the mirror flow of a logistic loss in τ = ln(1 + t): ``dν/dτ = e^τ ∇ℓ(Z∇R*(μ_0 - Zᵀν))``.
+
+    On separable data w grows like ln t, so that in τ the flow moves at a steady pace, while the factor e^τ
+    and the vanishing gradient are multiplied as logarithms: t = exp(1e6) is in reach. Still the direction of
+    w settles like a power of τ only; for its limit see `maximum_margin`.
+
+    Parameters
+    ----------
+    R : LegendreFunction
+    loss : Logistic
+    w_init : array, shape=[d]
+    log_t : float, or increasing array
+        End time or output times, in τ = ln(1 + t).
+    rtol, progress, throw
+        As for `mirror_flow`.
+
+    Returns
+    -------
+    Flow
+        Its times, and those its `sol` takes, are values of τ; ``stats["clock"]`` says so.
+
+    Raises
+    ------
+    DomainError, ShapeError
+        For bad input.
+    ConvergenceError
+        If the integrator fails.
+    """
+    require_kind("R", R, LegendreFunction)
+    require_kind("loss", loss, Logistic)
+    if loss.dim != R.dim:
+        raise ShapeError(f"The loss is on R^{loss.dim}, but {R.name} on R^{R.dim}.")
+    w_init = R._inside(w_init, "w_init")
+    if w_init.ndim != 1:
+        raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({R.dim},).")
+    end, times = output_times(log_t)
+    if end == np.inf:
+        raise DomainError("log_t is inf: maximum_margin and mirror_flow tell where the flow ends.")
+    rtol = as_number("rtol", rtol, above=0.0, below=0.1)
+    Q, n, signs = of_legendre(R, w_init), len(loss.labels), loss.labels
+
+    def to_mu(nu: np.ndarray) -> np.ndarray:
+        return Q.start - loss._combine(nu)
+
+    def margins(nu: np.ndarray) -> np.ndarray:
+        return signs * loss._model(Q.weights(to_mu(nu)))
+
+    def velocity(tau: float, nu: np.ndarray) -> np.ndarray:
+        return -signs * np.exp(tau + log_expit(-margins(nu))) / n
+
+    def jacobian(tau: float, nu: np.ndarray) -> np.ndarray:
+        m = margins(nu)
+        curvature = np.exp(tau + log_expit(m) + log_expit(-m)) / n
+        return -curvature[:, None] * Q.gram(to_mu(nu), loss.Z)
+
+    scale = 1.0 / (float(np.linalg.norm(np.asarray(abs(loss.Z).sum(axis=1)), np.inf)) or 1.0)
+    solution = solve_ode(
+        velocity,
+        np.zeros(n),
+        (0.0, end),
+        rtol=rtol,
+        atol=rtol * scale,
+        t_eval=times,
+        jac=jacobian,
+        events=[] if Q.everywhere else [lambda tau, nu: bool(Q.belongs(to_mu(nu)))],
+        method="CVODE",
+        progress=progress,
+    )
+    maps = {name: _after(to_mu, output) for name, output in Q.outputs.items()}
+    values = {name: np.asarray(to(solution.y)) for name, to in maps.items()}
+    status, message = solution.status, solution.message
+    if status == "event":
+        status, message = "left-domain", f"reached the boundary of the domain: {message}"
+    elif status in GOOD and not np.isfinite(values["w"]).all():
+        status, message = "failed", "the weights overflow float64"
+    stats = {"formulation": "row-space", "clock": "ln(1 + t)", **solution.stats}
+    flow = Flow(solution.t, values["w"], None, values["mu"], status, message, stats, solution, maps)
+    return require_good(flow) if throw else flow
+
+
+def _after(first: Any, then: Any) -> Any:
+    return lambda state: then(first(state))

@@ -1,0 +1,82 @@
+"""Predicted limits against flown ones, on random and real data; regularisation paths against their ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+from sklearn.datasets import load_diabetes
+
+from riemflow import legendre, parametrizations
+from riemflow.errors import DomainError, NotMirrorFlowError, ShapeError
+from riemflow.flows import implicit_bias, regularization_path
+
+RNG = np.random.default_rng(2)
+D = 8
+Z = RNG.standard_normal((3, D))
+Y = Z @ np.where(np.arange(D) < 2, 1.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("G", "x_init"),
+    [
+        (parametrizations.HadamardDifference(D), np.full(2 * D, 0.1)),
+        (parametrizations.HadamardDifference(D), np.linspace(0.2, 0.9, 2 * D)),
+        (parametrizations.Hadamard(D), np.full(D, 0.3)),
+        (parametrizations.Identity(D), np.zeros(D)),
+    ],
+    ids=["difference", "uneven start", "squares", "identity"],
+)
+def test_random_data(G, x_init):
+    """Thm 3.8 and 4.16, with R by horizontal lift; Cor. 4.17 for the first two."""
+    bias = implicit_bias(G, Z, Y, x_init)
+    assert bias.passed and bias.gap < 1e-7 and bias.misfit < 1e-8 and "passed" in repr(bias)
+    assert bias.flow.stats["formulation"] == "parameters"
+
+
+def test_real_data():
+    """Cor. 4.17 on the diabetes table: ten features, five patients."""
+    table = load_diabetes()
+    data, target = 10 * table.data[:5], (table.target[:5] - 150.0) / 80.0
+    alpha = np.full(10, 0.1)
+    R = legendre.HyperbolicEntropy(alpha, alpha)
+    G = parametrizations.HadamardDifference(10)
+    bias = implicit_bias(G, data, target, np.full(20, 0.1), R=R)
+    assert bias.passed and bias.gap < 1e-7
+
+
+def test_another_r_fails():
+    """Negative control: the entropy of another start predicts another limit."""
+    G, x_init = parametrizations.HadamardDifference(D), np.full(2 * D, 0.1)
+    other = legendre.HyperbolicEntropy(np.full(D, 0.1), np.full(D, 0.2))
+    bias = implicit_bias(G, Z, Y, x_init, R=other)
+    assert not bias.passed and bias.gap > 1e-3 and "FAILED" in repr(bias)
+    with pytest.raises(NotMirrorFlowError):
+        implicit_bias(parametrizations.MatrixFactorization(2, 2), Z[:, :3], Y, [1.0, 0.2, 0.3, 0.5])
+    with pytest.raises(ShapeError, match="one point"):
+        implicit_bias(G, Z, Y, x_init[None])
+
+
+def test_from_kernel_to_rich():
+    rng = np.random.default_rng(0)
+    data, truth = rng.standard_normal((25, 60)) / 5, np.zeros(60)
+    truth[:4] = [1.0, -1.0, 0.7, -0.5]
+    target = data @ truth
+    path = regularization_path(data, target, [1e-12, 1e-6, 1e-3, 1e-1, 1e2])
+    pinv = np.linalg.pinv(data) @ target
+    program = linprog(np.ones(120), A_eq=np.hstack([data, -data]), b_eq=target)
+    np.testing.assert_allclose(path.w[-1], pinv, atol=1e-7)
+    np.testing.assert_allclose(path.least_l2, pinv, atol=1e-12)
+    assert np.abs(path.least_l1).sum() == pytest.approx(program.fun)
+    assert (np.diff(path.l1) > 0).all() and (np.diff(path.l2) < 0).all()
+    # Least ℓ₁ norm finds the truth here, and small starts arrive there like a power of α.
+    np.testing.assert_allclose(path.w[0], truth, atol=1e-9)
+    assert path.excess_l1[0] < 1e-9 < 1e-5 < path.excess_l1[2] < 0.3 < path.excess_l1[-1]
+    assert all(result.residual < 1e-12 and result.n_iterations <= 25 for result in path.results)
+
+
+def test_other_families_and_bad_scales():
+    flat = regularization_path(Z, Y, [1.0, 2.0], entropy=lambda alpha: alpha * legendre.SquaredNorm(D))
+    np.testing.assert_allclose(flat.w, np.tile(np.linalg.pinv(Z) @ Y, (2, 1)), atol=1e-12)
+    with pytest.raises(DomainError, match="scales"):
+        regularization_path(Z, Y, [0.0, 1.0])
