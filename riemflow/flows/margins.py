@@ -233,7 +233,11 @@ def _linear_margin(rows: Any, cost: _Cost) -> MaximumMargin:
     unique = np.linalg.matrix_rank(tight) == used.sum()
     off = slack[~used]
     residual = max(
-        float(-slack.min()), abs(alpha.sum() / norm - 1.0), float((1.0 - rows @ w).max()), -float(alpha.min())
+        0.0,
+        float(-slack.min()),
+        abs(alpha.sum() / norm - 1.0),
+        float((1.0 - rows @ w).max()),
+        -float(alpha.min()),
     )
     return MaximumMargin(
         w / norm,
