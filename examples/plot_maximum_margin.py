@@ -3,7 +3,7 @@ Maximum margin under different geometries
 =========================================
 
 On separable data the weights of logistic regression grow without bound. Which direction they take is decided
-by the mirror map R: the one of largest margin in the norm whose balls the sublevel sets of R look like far out.
+by the mirror map R: the one of largest margin in the norm whose balls sublevel sets of R look like far out.
 """
 
 import autograd.numpy as anp
