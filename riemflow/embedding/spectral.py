@@ -15,7 +15,7 @@ from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
 from riemflow.embedding.nash_newton import refine
 from riemflow.embedding.record import Keep, Record
 from riemflow.embedding.region import Box
-from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
+from riemflow.embedding.spectral_basis import ChebyshevBasis
 from riemflow.embedding.spectral_moments import TensorEquations
 from riemflow.embedding.spectral_points import chebyshev_grid, grid_size, scattered_points
 from riemflow.embedding.spectral_series import ChebyshevSeries
@@ -52,9 +52,11 @@ SMALL = 5500
 # Starts differ in the local minima that they end in, most so with fewer dimensions than the free one. How
 # many are tried there, and by d with the free one (elsewhere one): where the metric's own coefficients do not
 # decay another start is of little help, and where they do (measured: 1e-8, against 1e-3 at a kink) it is.
-STARTS, FREE_STARTS, DECAYED = (4, 12), {2: (1, 5)}, 1e-5
+STARTS, FREE_STARTS, DECAYED = (4, 12), {2: (1, 8)}, 1e-5
 # The fit aims below the tolerance, since its points' mean is smaller than the largest defect elsewhere.
 AIM, IN_SIGHT = 0.05, 20.0
+# Degrees in a row that halve no defect: of the last start, and of others, whose successors do better.
+PATIENCE = (4, 3)
 BEHIND = 30.0  # times the defect that a fit of this degree should have, if few are left to be tried
 # A defect this large is no embedding to work with, whatever the tolerance.
 WORST = 1e-4
@@ -199,10 +201,11 @@ def _search(metric, region, D, tol, coordinates, seed, record: Record, most_degr
         few, many = FREE_STARTS.get(d, (1, 1)) if is_free else STARTS
         starts = many if tail < DECAYED else few
     wound = is_free and _is_to_be_wound(metric, region, axes)
-    for start, on_circles in enumerate([False, *[True] * wound, *[False] * (starts - 1)]):
+    kinds = [False, *[True] * wound, *[False] * (starts - 1)]
+    for start, on_circles in enumerate(kinds):
         place = seed + 1000 * start
         candidates = _ladder(metric, region, kind, axes, D, tol, place, record, ladder, wound=on_circles)
-        if _climb(candidates, record, start, most_degree):
+        if _climb(candidates, record, start, most_degree, PATIENCE[start + 1 < len(kinds)]):
             return
 
 
@@ -222,7 +225,7 @@ def _middle(region, basis) -> np.ndarray:
     return w if region._belongs(w) else region.center
 
 
-def _climb(candidates, record: Record, start: int, most_degree: int | None) -> bool:
+def _climb(candidates, record: Record, start: int, most_degree: int | None, patience: int) -> bool:
     """Offer candidates until one passes, and tell so, or until they cease to gain or fall far behind."""
     least, idle = np.inf, 0
     for F, residual, is_refined in candidates:
@@ -234,7 +237,7 @@ def _climb(candidates, record: Record, start: int, most_degree: int | None) -> b
         idle = 0 if found.defect < 0.5 * least else idle + 1
         least = min(least, found.defect)
         # Solves in a row without gain have met the floor that rounding or the metric sets.
-        if idle >= (2 if least < 1e-6 else 4):
+        if idle >= (2 if least < 1e-6 else patience):
             break
         if most_degree is not None and F.degree >= 0.5 * most_degree:
             # Geometric decay would reach the tolerance at the most degree.
@@ -276,7 +279,8 @@ def _ladder(metric, region, kind, axes, D, tol, seed, record, ladder, *, wound=F
                 continue
             policy = FIRST
         else:
-            start = starting_coefficients(basis, basis.metric(metric, _middle(region, basis)), D, seed)
+            root = basis.metric_power(metric, _middle(region, basis), 0.5)
+            start = starting_coefficients(basis, root, D, seed)
             policy = FIRST
         equations, scale = _equations(metric, region, basis, D, seed)
         x = start / scale
@@ -315,7 +319,7 @@ def _equations(metric, region, basis, D, seed):
     tensor = isinstance(region, Box) and d <= MOST_TENSOR_DIM
     m = grid_size(d, basis.degree, n_least)
     points = basis.points(chebyshev_grid(d, m)) if tensor else scattered_points(region, basis, n_least, seed)
-    whitener = symmetric_power(basis.metric(metric, points), -0.5)
+    whitener = basis.metric_power(metric, points, -0.5)
     slope = basis.coordinates(points)[1]
     rows = np.moveaxis((whitener / slope[:, None, :]) @ basis.gradients(points), 1, 0)
     rows = np.ascontiguousarray(rows) * scale[:, 0]
