@@ -25,7 +25,7 @@ WHITENER_DEGREES = {1: (8, 16, 32, 64, 128), 2: (8, 12, 16, 24, 32, 48), 3: (6, 
 SAMPLE = 20_000  # points where no bound is computed
 # W stands for g^{-1/2} if its error is at most this share of the defect, so many roundings, or so small.
 # Otherwise nothing is bounded.
-RESOLVED, NOISY, LEAST = 0.25, 6.0, 1e-14
+RESOLVED, NOISY, LEAST = 0.25, 6.0, 3e-14
 N_TAIL = 2000  # points at which W and roundings are measured
 
 
@@ -144,7 +144,7 @@ def _whitener(F: SpectralEmbedding, defect: float, rounding: float) -> tuple[np.
         tail = float(max(2 * error - min(error, rounding), size[last].max() / size.max()))
         if best is None or tail < best[1]:
             best = c, tail
-        if tail <= max(0.05 * defect, LEAST):
+        if tail <= max(0.05 * defect, 1e-14):
             break
     assert best is not None  # there is a degree to try
     return best

@@ -5,11 +5,12 @@ from __future__ import annotations
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.scipy.special import gammaln
 from numpy.polynomial import chebyshev
 from scipy.linalg import cho_factor
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from riemflow.embedding import Ball, Box, bracket_defect, embed, levenberg, spectral
+from riemflow.embedding import Ball, Box, SublevelSet, bracket_defect, embed, levenberg, spectral
 from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.levenberg import IsometryEquations
 from riemflow.embedding.metric import as_metric
@@ -18,7 +19,14 @@ from riemflow.embedding.spectral_moments import TensorEquations
 from riemflow.embedding.spectral_points import chebyshev_grid
 from riemflow.embedding.spectral_series import ChebyshevSeries
 from riemflow.errors import ConvergenceError, DomainError, NoClosedFormError, ShapeError
-from riemflow.legendre import LegendreFunction, LogBarrier, LogSumExp, NegativeEntropy, SquaredNorm
+from riemflow.legendre import (
+    LegendreFunction,
+    LogBarrier,
+    LogSumExp,
+    LorentzBarrier,
+    NegativeEntropy,
+    SquaredNorm,
+)
 
 
 def smooth(dim):
@@ -422,3 +430,46 @@ def test_large_matrices_are_factored_on_one_thread(monkeypatch):
         embed(smooth(2), unit_box(2), method="spectral", tol=1e-5)
     assert {threads for n, threads in seen if n <= 100} == {2}
     assert {threads for n, threads in seen if n > 100} == {1}
+
+
+def test_a_hyperbolic_disc_of_radius_2_is_fitted_on_the_box_around_it():
+    """cosh r = cosh s cosh ρ in Fermi coordinates: the disc is a sublevel set, and g a metric around it."""
+    potential = LegendreFunction(lambda w: anp.sum(anp.log(anp.cosh(w)), axis=-1), 2)
+    disc = SublevelSet(potential, np.log(np.cosh(1.5)))
+    F = embed(fermi, disc, tol=1e-7)
+    assert F.certificate.passed and F.region is disc and F.ambient_dim == 5
+    rng = np.random.default_rng(5)
+    assert F.metric_defect(np.concatenate([disc._boundary(2000, rng), disc.sample(2000, rng)])).max() <= 1e-7
+    with pytest.raises(DomainError, match="region"):
+        F([1.5, 1.5])
+    # Where g is no metric on the box, or not in a box of few dimensions, the body's own points are fitted.
+    g = as_metric(fermi, disc)
+    assert spectral._box_around(g, disc) is not None and spectral._box_around(g, unit_box(2, 1.0)) is None
+    positive = as_metric(NegativeEntropy(2))
+    assert spectral._box_around(positive, Ball([1.0, 1.0], 0.9)) is not None
+    assert spectral._box_around(as_metric(LorentzBarrier(2)), Ball([0.0, 1.0], 0.8)) is None
+    assert spectral._box_around(as_metric(NegativeEntropy(4)), Ball(np.ones(4), 0.5)) is None
+
+
+@pytest.mark.slow
+def test_a_hyperbolic_disc_of_radius_2_to_eight_digits():
+    potential = LegendreFunction(lambda w: anp.sum(anp.log(anp.cosh(w)), axis=-1), 2)
+    disc = SublevelSet(potential, np.log(np.cosh(2.0)))
+    F = embed(fermi, disc, tol=1e-8)
+    rng = np.random.default_rng(5)
+    assert F.ambient_dim == 5 and F.certificate.passed
+    assert F.metric_defect(np.concatenate([disc._boundary(9000, rng), disc.sample(9000, rng)])).max() <= 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [6, 13])
+def test_beta_near_its_boundary_whatever_the_seed(seed):
+    """Most starts of these seeds end in a bad local minimum."""
+    R = LegendreFunction(
+        lambda w: anp.sum(gammaln(w), -1) - gammaln(anp.sum(w, -1)),
+        2,
+        domain=lambda w: (w > 0).all(axis=-1),
+        interior=[2.0, 2.0],
+    )
+    F = embed(R, Box([0.4, 0.4], [3.6, 3.6]), tol=1e-12, seed=seed)
+    assert F.certificate.passed and F.certificate.history[-1].start > 0
