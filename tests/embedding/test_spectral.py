@@ -432,32 +432,39 @@ def test_large_matrices_are_factored_on_one_thread(monkeypatch):
     assert {threads for n, threads in seen if n > 100} == {1}
 
 
-def test_a_hyperbolic_disc_of_radius_2_is_fitted_on_the_box_around_it():
-    """cosh r = cosh s cosh ρ in Fermi coordinates: the disc is a sublevel set, and g a metric around it."""
+def geodesic_disc(radius):
+    """cosh r = cosh s cosh ρ in Fermi coordinates: the disc is a sublevel set."""
     potential = LegendreFunction(lambda w: anp.sum(anp.log(anp.cosh(w)), axis=-1), 2)
-    disc = SublevelSet(potential, np.log(np.cosh(1.5)))
-    F = embed(fermi, disc, tol=1e-7)
-    assert F.certificate.passed and F.region is disc and F.ambient_dim == 5
-    rng = np.random.default_rng(5)
-    assert F.metric_defect(np.concatenate([disc._boundary(2000, rng), disc.sample(2000, rng)])).max() <= 1e-7
-    with pytest.raises(DomainError, match="region"):
-        F([1.5, 1.5])
-    # Where g is no metric on the box, or not in a box of few dimensions, the body's own points are fitted.
-    g = as_metric(fermi, disc)
-    assert spectral._box_around(g, disc) is not None and spectral._box_around(g, unit_box(2, 1.0)) is None
-    positive = as_metric(NegativeEntropy(2))
-    assert spectral._box_around(positive, Ball([1.0, 1.0], 0.9)) is not None
+    return SublevelSet(potential, np.log(np.cosh(radius)))
+
+
+def test_the_box_around_a_body_is_fitted_where_the_metric_is_one_on_it():
+    disc = Ball([0.0, 0.0], 1.0)
+    box = spectral._box_around(as_metric(fermi, disc), disc)
+    assert box is not None and (box.lower == -1.0).all() and (box.upper == 1.0).all()
+    assert spectral._box_around(as_metric(fermi, disc), unit_box(2)) is None  # a box is one itself
+    assert spectral._box_around(as_metric(NegativeEntropy(2)), Ball([1.0, 1.0], 0.9)) is not None
     assert spectral._box_around(as_metric(LorentzBarrier(2)), Ball([0.0, 1.0], 0.8)) is None
     assert spectral._box_around(as_metric(NegativeEntropy(4)), Ball(np.ones(4), 0.5)) is None
+
+    def on_the_disc(w):
+        return np.where(disc.belongs(w)[..., None, None], fermi(w), np.nan)
+
+    def divides(w):
+        return fermi(w) if disc.belongs(w).all() else 1 / 0
+
+    for g in (on_the_disc, divides):
+        assert spectral._box_around(as_metric(g, disc), disc) is None
 
 
 @pytest.mark.slow
 def test_a_hyperbolic_disc_of_radius_2_to_eight_digits():
-    potential = LegendreFunction(lambda w: anp.sum(anp.log(anp.cosh(w)), axis=-1), 2)
-    disc = SublevelSet(potential, np.log(np.cosh(2.0)))
+    disc = geodesic_disc(2.0)
     F = embed(fermi, disc, tol=1e-8)
     rng = np.random.default_rng(5)
-    assert F.ambient_dim == 5 and F.certificate.passed
+    assert F.ambient_dim == 5 and F.certificate.passed and F.region is disc
+    with pytest.raises(DomainError, match="region"):
+        F([1.9, 1.9])
     assert F.metric_defect(np.concatenate([disc._boundary(9000, rng), disc.sample(9000, rng)])).max() <= 1e-8
 
 
