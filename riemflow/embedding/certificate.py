@@ -9,9 +9,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.fft import dctn
 
-from riemflow.embedding.embedding import relative_defect
+from riemflow.embedding.embedding import relative_defect, relative_gap
 from riemflow.embedding.region import Box
-from riemflow.embedding.spectral_basis import symmetric_power
 from riemflow.embedding.spectral_points import chebyshev_grid, check_points
 from riemflow.embedding.tensor_grid import growth, on_grid
 
@@ -24,7 +23,10 @@ MOST_DIM = 3  # of a bound; above, and on balls, the defect is sampled
 RATIO = {1: 4, 2: 4, 3: 2}
 WHITENER_DEGREES = {1: (8, 16, 32, 64, 128), 2: (8, 12, 16, 24, 32, 48), 3: (6, 8, 12, 16, 20)}
 SAMPLE = 20_000  # points where no bound is computed
-ROUNDING = 64 * np.finfo(float).eps
+# W stands for g^{-1/2} if its error is at most this share of the defect, so many roundings, or so small.
+# Otherwise nothing is bounded.
+RESOLVED, NOISY, LEAST = 0.25, 6.0, 3e-14
+N_TAIL = 2000  # points at which W and roundings are measured
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class SupBound:
         Proved up to rounding: a bound on ‖W ∂Fᵀ∂F W - I‖₂, W a polynomial that stands for g^{-1/2}; None if
         `value` is of a sample.
     tail : float or None
-        Estimated, from W's last coefficients and at points: the sup of ‖W g^{1/2} - I‖₂.
+        Estimated, from W's last coefficients and at points: the sup of ‖W g^{1/2} - I‖₂. With `polynomial`
+        None, the metric was not resolved by W: where g is not smooth, `value` is no bound between the points.
     n_points : int
     """
 
@@ -53,6 +56,11 @@ class SupBound:
         return self.polynomial is not None
 
     def __str__(self) -> str:
+        if self.polynomial is None and self.tail is not None:
+            return (
+                f"{self.value:.1e} by estimate, not bounded between the points: the metric is not resolved "
+                f"(tail {self.tail:.0e}), as where it is not smooth"
+            )
         if self.polynomial is None:
             return f"at most {self.value:.1e} at {self.n_points} points, not bounded between them"
         return (
@@ -69,17 +77,39 @@ def sup_bound(F: SpectralEmbedding) -> SupBound:
     its sup is at most cos(πN/2m)^{-d} times its maximum on a Chebyshev grid of m > N points per axis (for the
     norm of a matrix, apply it to vᵀPv). With e = sup ‖W g^{1/2} - I‖₂ the defect is at most
     ``(sup‖P‖ + 2e + e²)/(1 - e)²``. Only e is estimated: it is the larger of W's last coefficients and of
-    twice its largest value at 2,000 points.
+    its largest value at 2,000 points, counted twice as far as it is no rounding. Roundings ν of the defect,
+    which its condition multiplies, are measured at as many points, see `_rounding`, and 2ν is added. Where
+    e is neither small next to the defect nor a few ν, or the bound falls short of a defect found, g is not
+    resolved, and nothing is bounded.
     """
     found = F.certificate
     if F.dim > MOST_DIM or not isinstance(F.region, Box):
         return sampled_bound(F, found.defect)
-    W, tail = _whitener(F, found.defect)
+    rounding = _rounding(F)
+    W, tail = _whitener(F, found.defect, rounding)
     N = 2 * max(F.basis.degree, 1) - 2 + 2 * (len(W) - 1)
     m = RATIO[F.dim] * max(N, 1)
-    polynomial = growth(N, m, F.dim) * _largest(F, W, m)
+    polynomial = float(growth(N, m, F.dim) * _largest(F, W, m))
     value = (polynomial + 2 * tail + tail**2) / (1 - tail) ** 2 if tail < 1 else np.inf
-    return SupBound(float(max(value + ROUNDING, found.defect)), float(polynomial), tail, m**F.dim)
+    value += 2 * rounding
+    resolved = tail <= max(RESOLVED * found.defect, NOISY * rounding, LEAST) and value >= found.defect
+    return SupBound(float(max(value, found.defect)), polynomial if resolved else None, tail, m**F.dim)
+
+
+def _rounding(F: SpectralEmbedding) -> float:
+    """Return ν, how far rounding puts the defect wrong: half of what a few units in w's last place change.
+
+    At points moved so little, towards the region's centre, the defect itself is the same. It includes what
+    rounding does to g, times g's condition, whatever that is.
+    """
+    points = check_points(F.region, N_TAIL, seed=22)
+    inward = F.region.center - points
+    low, high = F.region.bounding_box()
+    ulp = np.finfo(float).eps * np.maximum(np.abs(points), 0.5 * (high - low))
+    moved = points + np.sign(inward) * np.minimum(np.abs(inward), 3 * ulp)
+    gaps = [relative_gap(F._jacobian(w), F.metric._matrix(w)) for w in (points, moved)]
+    change = np.linalg.norm(gaps[1] - gaps[0], ord=2, axis=(-2, -1)).max()
+    return float(max(0.5 * change, np.finfo(float).eps))
 
 
 def sampled_bound(F: IsometricEmbedding, least: float) -> SupBound:
@@ -92,15 +122,15 @@ def sampled_bound(F: IsometricEmbedding, least: float) -> SupBound:
     return SupBound(float(max(least, *largest)), None, None, len(points))
 
 
-def _whitener(F: SpectralEmbedding, defect: float) -> tuple[np.ndarray, float]:
+def _whitener(F: SpectralEmbedding, defect: float, rounding: float) -> tuple[np.ndarray, float]:
     """Return the Chebyshev coefficients of W, shape=[k+1, …, k+1, d, d], and the estimate of e."""
     d = F.dim
-    points = check_points(F.region, 2000, seed=21)
-    root, u = symmetric_power(F.basis.metric(F.metric, points), 0.5), F.basis.coordinates(points)[0]
+    points = check_points(F.region, N_TAIL, seed=21)
+    root, u = F.basis.metric_power(F.metric, points, 0.5), F.basis.coordinates(points)[0]
     best: tuple[np.ndarray, float] | None = None
     for k in WHITENER_DEGREES[d]:
         grid = F.basis.points(chebyshev_grid(d, k + 1))
-        half = symmetric_power(F.basis.metric(F.metric, grid), -0.5)
+        half = F.basis.metric_power(F.metric, grid, -0.5)
         c = dctn(half.reshape(*(k + 1,) * d, d, d), axes=range(d)) / (k + 1) ** d
         for axis in range(d):
             np.moveaxis(c, axis, 0)[0] *= 0.5
@@ -111,7 +141,7 @@ def _whitener(F: SpectralEmbedding, defect: float) -> tuple[np.ndarray, float]:
         error = np.linalg.norm(W @ root - np.eye(d), axis=(-2, -1)).max()
         size = np.abs(c).max(axis=(-2, -1))
         last = np.indices((k + 1,) * d).max(axis=0) >= k - 1
-        tail = float(max(2 * error, size[last].max() / size.max()))
+        tail = float(max(2 * error - min(error, rounding), size[last].max() / size.max()))
         if best is None or tail < best[1]:
             best = c, tail
         if tail <= max(0.05 * defect, 1e-14):

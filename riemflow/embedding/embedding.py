@@ -12,7 +12,7 @@ import numpy as np
 from riemflow.embedding.inverse import nearest_point, require_converged
 from riemflow.embedding.reach import Injectivity, Reach, Shape, reach_of, shape_of
 from riemflow.errors import DomainError
-from riemflow.legendre.function import Domain
+from riemflow.legendre.function import Domain, least_eigenvalue
 from riemflow.validation import as_points, require_inside, short
 
 if TYPE_CHECKING:
@@ -355,10 +355,22 @@ def require_metric(F: Any) -> None:
 
 def relative_defect(jacobian: np.ndarray, metric: np.ndarray) -> np.ndarray:
     """‖L^{-1} (JᵀJ - g) L^{-ᵀ}‖₂ for g = L Lᵀ, which is ‖g^{-1/2} JᵀJ g^{-1/2} - I‖₂."""
-    factor = np.linalg.cholesky(metric)
+    return np.abs(np.linalg.eigvalsh(relative_gap(jacobian, metric))).max(axis=-1)
+
+
+def relative_gap(jacobian: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """L^{-1} (JᵀJ - g) L^{-ᵀ} for g = L Lᵀ: shape=[..., d, d]; a `DomainError` unless g > 0."""
+    try:
+        factor = np.linalg.cholesky(metric)
+    except np.linalg.LinAlgError as error:
+        least = least_eigenvalue(metric).min()
+        raise DomainError(
+            f"The metric is not positive definite at some of {metric[..., 0, 0].size} points: its smallest "
+            f"eigenvalue is {least:.3g} once its diagonal is scaled to 1, which must be > 0. Keep the region "
+            "where g is defined and not nearly singular."
+        ) from error
     frame = np.linalg.solve(factor, np.swapaxes(jacobian, -1, -2))
-    gap = frame @ np.swapaxes(frame, -1, -2) - np.eye(metric.shape[-1])
-    return np.abs(np.linalg.eigvalsh(gap)).max(axis=-1)
+    return frame @ np.swapaxes(frame, -1, -2) - np.eye(metric.shape[-1])
 
 
 def bracket_defect(F: IsometricEmbedding, w: Any) -> np.ndarray:

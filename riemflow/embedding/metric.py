@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from riemflow.errors import DomainError
+from riemflow.errors import DomainError, RiemflowError
 from riemflow.legendre.function import LegendreFunction, least_eigenvalue
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_points, check_vectorised, evaluate, require_inside, short
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Function = Callable[[np.ndarray], np.ndarray]
 SYMMETRY = 1e-10  # largest |g - gᵀ| that rounding may make, relative to g
+# Of g's eigenvalues, the smallest to the largest: below, rounding g makes a defect of 1e-4, which is no F's.
+NEARLY_SINGULAR = np.finfo(float).eps / 1e-4
 
 
 class Metric:
@@ -117,13 +119,61 @@ def as_metric(given: Any, region: Region | None = None) -> Metric:
                 f"{name} is a callable: as a metric g(w) it needs a region, as a Legendre function it has to "
                 "be wrapped as LegendreFunction(value, dim)."
             )
+        g = _watched(f"the metric {name}", given, region.dim)
         with np.errstate(all="ignore"):
-            check_vectorised(f"the metric {name}", given, region.center, (region.dim,) * 2, REMEDY)
-        return Metric(given, _finite, region.dim, name=name, place=f"R^{region.dim}")
+            check_vectorised(f"the metric {name}", g, region.center, (region.dim,) * 2, REMEDY)
+        return Metric(g, _finite, region.dim, name=name, place=f"R^{region.dim}")
     raise DomainError(
         f"R is a {type(given).__name__}, but must be a LegendreFunction, a geomstats space with a metric or "
         "a callable metric g(w)."
     )
+
+
+def _watched(name: str, given: Function, dim: int) -> Function:
+    """Return the user's callable, checked at each call: its errors are told, its values' shape and type."""
+
+    def matrix(w: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(evaluate(name, given, w, (*w.shape[:-1], dim, dim), REMEDY), float)
+        except RiemflowError:
+            raise
+        except Exception as error:
+            first = w.reshape(-1, dim)[0] if w.size else w
+            raise DomainError(
+                f"{name} raised {type(error).__name__} ({error}) at an array of shape {w.shape}, the first "
+                f"point of which is {short(first)}: it must be defined on all of the region. Mend it, or "
+                "keep the region where it is."
+            ) from error
+
+    return matrix
+
+
+def symmetric_power(name: str, g: np.ndarray, power: float, w: np.ndarray) -> np.ndarray:
+    """Return g^power of the matrices that the metric has at points w: shapes=[..., d, d], [..., d].
+
+    Raises
+    ------
+    DomainError
+        Where g is not finite, or singular but for rounding.
+    """
+    finite = np.isfinite(g).all(axis=(-2, -1))
+    if not finite.all():
+        raise DomainError(
+            f"The metric {name} is not finite at w = {short(w[~finite][0] if w.ndim > 1 else w)}, in "
+            "coordinates that scale the region to [-1, 1]: keep the region where it is defined, and neither "
+            "huge nor tiny."
+        )
+    values, vectors = np.linalg.eigh(g)
+    share = values[..., 0] / np.maximum(values[..., -1], np.finfo(float).tiny)
+    if not (share > NEARLY_SINGULAR).all():
+        k = np.unravel_index(np.argmin(share), share.shape)
+        raise DomainError(
+            f"The metric {name} is nearly singular at w = {short(w[k])}: its smallest eigenvalue is "
+            f"{share[k]:.2g} times the largest, in coordinates that scale the region to [-1, 1], but must be "
+            f"above {NEARLY_SINGULAR:.2g}, below which rounding hides it. Shrink the region, or add a "
+            "multiple of |w|² to R."
+        )
+    return (vectors * values[..., None, :] ** power) @ np.swapaxes(vectors, -1, -2)
 
 
 def _of_legendre(R: LegendreFunction) -> Metric:

@@ -53,6 +53,7 @@ class Record:
 
     @cached_property
     def target(self) -> np.ndarray:
+        self.metric.check(self.points)
         return self.metric._matrix(self.points)
 
     def watch(self, degree: int, residual: float, iterate: Callable[[], SpectralEmbedding]) -> None:

@@ -15,12 +15,12 @@ from riemflow.embedding.levenberg import IsometryEquations, solve_isometry
 from riemflow.embedding.nash_newton import refine
 from riemflow.embedding.record import Keep, Record
 from riemflow.embedding.region import Box
-from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
+from riemflow.embedding.spectral_basis import ChebyshevBasis
 from riemflow.embedding.spectral_moments import TensorEquations
-from riemflow.embedding.spectral_points import chebyshev_grid, grid_size, scattered_points
+from riemflow.embedding.spectral_points import chebyshev_grid, check_points, grid_size, scattered_points
 from riemflow.embedding.spectral_series import ChebyshevSeries
 from riemflow.embedding.spectral_start import WOUND, WoundStart, starting_coefficients
-from riemflow.errors import ConvergenceError, DomainError
+from riemflow.errors import ConvergenceError, DomainError, RiemflowError
 from riemflow.validation import short
 
 if TYPE_CHECKING:
@@ -50,15 +50,21 @@ LARGE_STAGE = {"max_iterations": 12, "patience": 1, "slow_above": 0.5}
 POLISHING = {"max_iterations": 10, "patience": 2, "slow_above": 0.7}
 SMALL = 5500
 # Starts differ in the local minima that they end in, most so with fewer dimensions than the free one. How
-# many are tried there, and by d with the free one (elsewhere one): where the metric's own coefficients do not
-# decay another start is of little help, and where they do (measured: 1e-8, against 1e-3 at a kink) it is.
-STARTS, FREE_STARTS, DECAYED = (4, 12), {2: (1, 5)}, 1e-5
+# many ladders are climbed to the top there, and by d with the free one (elsewhere one): where the metric's
+# own coefficients do not decay another start is of little help, and where they do (measured: 1e-8, against
+# 1e-3 at a kink) it is. Four of ten starts with the free one are stuck by degree 16, at little cost, so that
+# more may be tried.
+STARTS, FREE_STARTS, DECAYED, MORE = (4, 12), {2: (1, 5)}, 1e-5, 3
 # The fit aims below the tolerance, since its points' mean is smaller than the largest defect elsewhere.
 AIM, IN_SIGHT = 0.05, 20.0
+# Degrees in a row that halve no defect, until a start is given up: where others are left, and otherwise.
+SOON, LATE = 2, 4
 BEHIND = 30.0  # times the defect that a fit of this degree should have, if few are left to be tried
 # A defect this large is no embedding to work with, whatever the tolerance.
 WORST = 1e-4
 NEAR = 1e-3  # a fit with a smaller residual is worth refining by Newton's method
+MOST_BOXED, BOX_CHECK = 3, 2000  # the dimension up to which a body's box may be fitted on, and points there
+MOST_WIDTH = 1e140  # of a region, and its inverse the least: squares, as g scales, stay in float64's range
 MARGIN = 0.02  # Newton's iterates may leave the region by this share of its half-width
 
 
@@ -144,7 +150,7 @@ def spectral(
     Raises
     ------
     DomainError
-        If d > 5 or D < d.
+        If d > 5 or D < d, the region is huge or tiny, or g is nearly singular somewhere.
     ConvergenceError
         If the best defect found exceeds max(tol, 1e-4); `.partial` is that embedding.
     KeyboardInterrupt
@@ -158,6 +164,12 @@ def spectral(
         )
     check_ambient_dim(metric, ambient_dim)
     D = ambient_dim if ambient_dim is not None else 1 if d == 1 else d * (d + 3) // 2
+    low, high = region.bounding_box()
+    if not ((high - low > 1 / MOST_WIDTH) & (high - low < MOST_WIDTH)).all():
+        raise DomainError(
+            f"{region!r} has widths {short(high - low)}, the squares of which float64 does not hold: rescale "
+            f"w so that they lie between {1 / MOST_WIDTH:g} and {MOST_WIDTH:g}."
+        )
     with Record(metric, region, tol=tol, seed=seed, progress=progress, keep=keep) as record:
         try:
             if d == 1:
@@ -194,16 +206,45 @@ def _search(metric, region, D, tol, coordinates, seed, record: Record, most_degr
     ladder = [n for n in LADDER[d] if most_degree is None or n <= most_degree]
     kind, axes, tail = choose_axes(metric, region, coordinates)
     is_free = D >= d * (d + 3) // 2
-    starts = 1
+    full = starts = 1
     if most_degree is None and d * (d + 1) // 2 <= D:  # one of many charts is bisected instead
         few, many = FREE_STARTS.get(d, (1, 1)) if is_free else STARTS
-        starts = many if tail < DECAYED else few
+        full = many if tail < DECAYED else few
+        starts = MORE * full if is_free and full > 1 else full
     wound = is_free and _is_to_be_wound(metric, region, axes)
-    for start, on_circles in enumerate([False, *[True] * wound, *[False] * (starts - 1)]):
-        place = seed + 1000 * start
-        candidates = _ladder(metric, region, kind, axes, D, tol, place, record, ladder, wound=on_circles)
-        if _climb(candidates, record, start, most_degree):
+    places = [box, region] if (box := _box_around(metric, region)) is not None else [region]
+    ways = [(region, False), *[(place, True) for place in places if wound]]
+    ways += [(places[(k + 1) % len(places)], False) for k in range(starts - 1)]
+    climbed = 0.0  # ladders, as the work on a degree counts
+    for start, (place, on_circles) in enumerate(ways):
+        candidates = _ladder(
+            metric, region, place, kind, axes, D, tol, seed + 1000 * start, record, ladder, wound=on_circles
+        )
+        patience = SOON if starts > full and not on_circles and start + 1 < len(ways) else LATE
+        if _climb(candidates, record, start, most_degree, patience):
             return
+        climbed += (record.fits[-1].degree / ladder[-1]) ** (3 * d) if record.fits else 0.0
+        if climbed >= full + wound:
+            return
+
+
+def _box_around(metric: Metric, region: Region) -> Box | None:
+    """Return the box around a ball or another body, where g is a metric on it, to fit on in its stead.
+
+    A box's tensor grid holds polynomials better than points scattered in a body, whose share of a box falls
+    with d.
+    """
+    if isinstance(region, Box) or region.dim > MOST_BOXED:
+        return None
+    box = Box(*region.bounding_box())
+    points = check_points(box, BOX_CHECK, seed=23)
+    if not np.asarray(metric._belongs(points)).all():
+        return None
+    try:
+        metric.check(points)
+    except RiemflowError:
+        return None
+    return box
 
 
 def _is_to_be_wound(metric, region, axes) -> bool:
@@ -222,7 +263,7 @@ def _middle(region, basis) -> np.ndarray:
     return w if region._belongs(w) else region.center
 
 
-def _climb(candidates, record: Record, start: int, most_degree: int | None) -> bool:
+def _climb(candidates, record: Record, start: int, most_degree: int | None, patience: int) -> bool:
     """Offer candidates until one passes, and tell so, or until they cease to gain or fall far behind."""
     least, idle = np.inf, 0
     for F, residual, is_refined in candidates:
@@ -234,7 +275,7 @@ def _climb(candidates, record: Record, start: int, most_degree: int | None) -> b
         idle = 0 if found.defect < 0.5 * least else idle + 1
         least = min(least, found.defect)
         # Solves in a row without gain have met the floor that rounding or the metric sets.
-        if idle >= (2 if least < 1e-6 else 4):
+        if idle >= (2 if least < 1e-6 else patience):
             break
         if most_degree is not None and F.degree >= 0.5 * most_degree:
             # Geometric decay would reach the tolerance at the most degree.
@@ -258,11 +299,14 @@ def _accepted(F: SpectralEmbedding) -> SpectralEmbedding:
     return F
 
 
-def _ladder(metric, region, kind, axes, D, tol, seed, record, ladder, *, wound=False):
-    """Yield (embedding, residual, whether it is a fit refined), each fit started from the one before."""
+def _ladder(metric, region, place, kind, axes, D, tol, seed, record, ladder, *, wound=False):
+    """Yield (embedding of the region, residual, whether it is a fit refined), each fit started from the last.
+
+    The points fitted are those of `place`.
+    """
     coefficients, damping = np.zeros((0, D)), FIRST_DAMPING
     # Nash's steps need as many dimensions as a free map has, and their points fill a box.
-    free = metric.dim > 2 and D >= metric.dim * (metric.dim + 3) // 2 and isinstance(region, Box)
+    free = metric.dim > 2 and D >= metric.dim * (metric.dim + 3) // 2 and isinstance(place, Box)
     for degree in ladder:
         basis = ChebyshevBasis(axes, degree)
         if len(coefficients) > 0:
@@ -271,14 +315,15 @@ def _ladder(metric, region, kind, axes, D, tol, seed, record, ladder, *, wound=F
             damping = min(max(10 * damping, LEAST_DAMPING), LATER_DAMPING)
             policy = SMALL_STAGE if basis.size * D < SMALL else LARGE_STAGE
         elif wound:
-            start, is_resolved = _wound_start(metric, region, basis, seed).coefficients(D, seed)
+            start, is_resolved = _wound_start(metric, place, basis, seed).coefficients(D, seed)
             if not is_resolved:
                 continue
             policy = FIRST
         else:
-            start = starting_coefficients(basis, basis.metric(metric, _middle(region, basis)), D, seed)
+            root = basis.metric_power(metric, _middle(place, basis), 0.5)
+            start = starting_coefficients(basis, root, D, seed)
             policy = FIRST
-        equations, scale = _equations(metric, region, basis, D, seed)
+        equations, scale = _equations(metric, place, basis, D, seed)
         x = start / scale
 
         def embedding(x, basis=basis, scale=scale):
@@ -315,7 +360,7 @@ def _equations(metric, region, basis, D, seed):
     tensor = isinstance(region, Box) and d <= MOST_TENSOR_DIM
     m = grid_size(d, basis.degree, n_least)
     points = basis.points(chebyshev_grid(d, m)) if tensor else scattered_points(region, basis, n_least, seed)
-    whitener = symmetric_power(basis.metric(metric, points), -0.5)
+    whitener = basis.metric_power(metric, points, -0.5)
     slope = basis.coordinates(points)[1]
     rows = np.moveaxis((whitener / slope[:, None, :]) @ basis.gradients(points), 1, 0)
     rows = np.ascontiguousarray(rows) * scale[:, 0]

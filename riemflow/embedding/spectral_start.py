@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from riemflow.embedding.spectral_basis import ChebyshevBasis, symmetric_power
+from riemflow.embedding.spectral_basis import ChebyshevBasis
 
 if TYPE_CHECKING:
     from riemflow.embedding.metric import Metric
@@ -19,10 +19,8 @@ SLOPE, CROSS, LEAST_ANGLE, NOISE = 0.7, 0.7, 1.2, 1e-3
 WOUND, RESOLVED = 1.5, 1e-7
 
 
-def starting_coefficients(
-    basis: ChebyshevBasis, metric: np.ndarray, ambient_dim: int, seed: int
-) -> np.ndarray:
-    """Return F's first coefficients: shape=[N, D]; `metric` is g in the coordinates u, at u = 0.
+def starting_coefficients(basis: ChebyshevBasis, root: np.ndarray, ambient_dim: int, seed: int) -> np.ndarray:
+    """Return F's first coefficients: shape=[N, D]; `root` is g^{1/2} in the coordinates u, at u = 0.
 
     The first d components are g^{1/2} u. The spare ones bend: each holds one quadratic monomial
     of size 0.3 √(mean eigenvalue), since without curvature in the normal directions the linearised
@@ -31,13 +29,12 @@ def starting_coefficients(
     """
     d = basis.dim
     rng = np.random.default_rng([seed, 2])
-    values, vectors = np.linalg.eigh(metric)
     coefficients = np.zeros((basis.size, ambient_dim))
     position = {tuple(a): k for k, a in enumerate(basis.indices)}
     # The linear functions u_i have index e_i.
     linear = np.array([position[tuple(row)] for row in np.eye(d, dtype=int)])
-    coefficients[linear, :d] = (vectors * np.sqrt(values)) @ vectors.T
-    size = 0.3 * np.sqrt(values.mean())
+    coefficients[linear, :d] = root
+    size = 0.3 * np.linalg.norm(root) / np.sqrt(d)  # √(g's mean eigenvalue)
     quadratic = [k for k, a in enumerate(basis.indices) if a.sum() == 2]
     spare = ambient_dim - d
     if spare:
@@ -70,7 +67,7 @@ class WoundStart:
     def __init__(self, basis: ChebyshevBasis, metric: Metric, w: np.ndarray, center: np.ndarray):
         d = basis.dim
         self.basis, self.u = basis, basis.coordinates(w)[0]
-        self.root = symmetric_power(basis.metric(metric, center), 0.5)
+        self.root = basis.metric_power(metric, center, 0.5)
         self.zeta = self.u @ self.root
         inverse = np.linalg.inv(self.root)
         g = inverse @ basis.metric(metric, w) @ inverse

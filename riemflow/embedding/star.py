@@ -153,7 +153,8 @@ class BregmanBall(Star):
     Raises
     ------
     DomainError
-        If the center lies outside dom R, or the ball touches the boundary of dom R or is not compact.
+        If the center lies outside dom R, the ball touches the boundary of dom R or is not compact, or it is
+        so small that rounding hides its edge.
     """
 
     def __init__(self, R: LegendreFunction, center: Any, radius: Any):
@@ -165,6 +166,11 @@ class BregmanBall(Star):
         self.dim = R.dim
         # On the ball w_i is largest where ∇R(w) - ∇R(center) is a multiple of e_i.
         self._ends = np.array([[self._end(i, sign) for i in range(self.dim)] for sign in (-1.0, 1.0)])
+        if not (self._lower < self._upper).all():
+            raise DomainError(
+                f"{self._called()} about {short(self.center)} is too small for rounding: it has no width. "
+                f"Choose a larger {self._size}."
+            )
 
     def _end(self, i: int, sign: float) -> np.ndarray:
         mu, Q = self.R._gradient(self.center), self.R.conjugate
@@ -187,16 +193,35 @@ class BregmanBall(Star):
                 low, high = high, 2 * high
             for _ in range(MOST_HALVINGS):
                 middle = 0.5 * (low + high)
+                if high - low <= np.finfo(float).eps * high:
+                    break
                 low, high = (low, middle) if is_beyond(middle) else (middle, high)
             end = at(low)
+            reached = float(self.R.bregman_divergence(end, self.center))
             # Where the dual points end before the ball does, it reaches the boundary of dom R.
-            if self.R.bregman_divergence(end, self.center) > (1 - REACHED) * self.radius:
+            if reached > (1 - REACHED) * self.radius:
                 return end
-        way = "down" if sign < 0 else "up"
+            try:
+                outer = float(self.R.bregman_divergence(at(high), self.center))
+            except RiemflowError:
+                outer = np.nan
+        way = f"{'down' if sign < 0 else 'up'} axis {i}"
+        about = f"{self._called()} about {short(self.center)}"
+        if outer > self.radius or reached == 0:
+            raise DomainError(
+                f"{about} is too small for rounding: {way} the divergence jumps from {reached:.1e} past "
+                f"{self.radius:g}. Choose a larger {self._size}."
+            )
         raise DomainError(
-            f"The Bregman ball of radius {self.radius:g} about {short(self.center)} touches the boundary of "
-            f"dom {self.R.name}, or is not compact, {way} axis {i}: choose a smaller radius."
+            f"{about} touches the boundary of dom {self.R.name}, or is not compact, {way}: the divergence "
+            f"was followed up to {reached:.3g} there, short of {self.radius:g}. Choose a smaller "
+            f"{self._size}."
         )
+
+    _size = "radius"
+
+    def _called(self) -> str:
+        return f"The Bregman ball of radius {self.radius:g}"
 
     def _value(self, w: np.ndarray) -> np.ndarray:
         """D_R(w, center), inf outside dom R."""
@@ -268,6 +293,11 @@ class SublevelSet(BregmanBall):
 
     def _arrays(self):
         return {"level": self.level, "ends": self._ends}
+
+    _size = "level"
+
+    def _called(self) -> str:
+        return f"The sublevel set {self!r}, a Bregman ball of radius {self.radius:g}"
 
     def __repr__(self) -> str:
         return f"{{{self.R.name} ≤ {float(self.level):g}}}"

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import riemflow as rf
-from riemflow.embedding import Ball, Box, embed, spectral, stray_bound
+from riemflow.embedding import Ball, Box, certificate, embed, spectral, stray_bound
+from riemflow.embedding.embedding import relative_defect
 from riemflow.embedding.metric import as_metric
+from riemflow.errors import DomainError
 from riemflow.flows import mirror_flow, riemannian_gradient_flow
 from riemflow.geometry import HessianManifold
 from riemflow.legendre import LegendreFunction, LogSumExp, NegativeEntropy, Quadratic, SquaredNorm
@@ -49,10 +51,7 @@ def test_bound_holds_and_is_sharp(name, n, tol):
     F = embed(R, region, method="spectral", tol=tol)
     bound, found = F.certificate.bound, largest(F, n)
     assert bound.is_bound and found <= bound.value
-    if F.dim == 1:
-        assert bound.value <= 1e-13  # rounding is all there is
-    else:
-        assert bound.value <= 3 * found
+    assert bound.value <= (3 if n > 100_000 or F.dim > 1 else 4) * found  # few points miss rounding's worst
     assert "proved" in str(bound) and "estimated" in str(bound) and str(bound) in repr(F)
 
 
@@ -149,3 +148,52 @@ def test_a_bump_between_the_points_is_met_by_the_bound(height):
     assert (true > 1e-2) == (height > 0)
     assert F.certificate.passed == (height == 0) and F.certificate.bound.value >= true
     assert ("not between them" in repr(F)) == (height > 0)
+
+
+def kink(power):
+    """A metric whose derivative of this order less two jumps across a line (a point for d = 1)."""
+
+    def value(w):
+        slant = w[..., 0] + 0.3 * w[..., -1] - 0.123
+        return anp.abs(slant) ** power + anp.log(1 + anp.sum(anp.exp(w), -1)) + 0.05 * anp.sum(w**2, -1)
+
+    return value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dim", "power"), [(1, 3.5), (2, 4.5)])
+def test_a_metric_that_is_not_smooth_is_not_bounded_and_says_so(dim, power):
+    R, region = LegendreFunction(kink(power), dim), Box(-np.ones(dim), 1.3 * np.ones(dim))
+    try:
+        bound = embed(R, region, method="spectral", tol=1e-6).certificate.bound
+    except rf.ConvergenceError as error:
+        bound = spectral.sup_bound(error.partial)
+    assert not bound.is_bound and bound.tail > 0 and "not resolved" in str(bound)
+    smooth = embed(LegendreFunction(kink(2.0), dim), region, method="spectral", tol=1e-6)
+    assert smooth.certificate.bound.is_bound
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3])
+def test_rounding_is_measured_with_the_condition_of_the_metric(size):
+    """exp(w1 + w2) + size |w|²: rounding g changes the defect by eps times its condition."""
+    R = LegendreFunction(lambda w: anp.exp(w[..., 0] + w[..., 1]) + size * anp.sum(w**2, -1), 2)
+    F = embed(R, Box([-1.0, -1.0], [1.3, 1.3]), method="spectral", tol=1e-4)
+    rounding = certificate._rounding(F)
+    values = np.linalg.eigvalsh(R.hessian([1.3, 1.3]))
+    assert 0.05 < rounding / (np.finfo(float).eps * values[1] / values[0]) < 20
+    assert largest(F, 20_000) <= F.certificate.bound.value
+
+
+def test_a_nearly_singular_metric_is_refused_with_its_eigenvalue():
+    def nearly(size):
+        return LegendreFunction(lambda w: anp.exp(w[..., 0] + w[..., 1]) + size * anp.sum(w**2, -1), 2)
+
+    box = Box([-1.0, -1.0], [1.3, 1.3])
+    for method in ("auto", "spectral"):
+        with pytest.raises(DomainError, match=r"nearly singular at w = .*above 2.2e-12.*add a multiple"):
+            embed(nearly(1e-12), box, method=method)
+    assert embed(nearly(1e-8), box, method="spectral", tol=1e-4).certificate.defect < 1e-3
+    with pytest.raises(DomainError, match="not positive definite at some of 2 points"):
+        relative_defect(np.eye(2)[None].repeat(2, 0), np.diag([1.0, -1.0])[None].repeat(2, 0))
+    with pytest.raises(DomainError, match="rescale w"):
+        embed(nearly(1.0), Box([0.0, 0.0], [1e-200, 1e-200]), method="spectral")

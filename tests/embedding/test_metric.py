@@ -253,3 +253,41 @@ def test_geomstats_is_loaded_only_for_spaces():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+EYE = np.eye(2)
+
+
+def fails_beyond(n, how):
+    """A metric that is right at up to n points and goes wrong with more."""
+
+    def g(w):
+        right = (1 + 0.3 * w[..., 0] ** 2)[..., None, None] * EYE
+        return how(right) if w.ndim == 2 and len(w) > n else right
+
+    return g
+
+
+def divided(g):
+    raise ZeroDivisionError("division by zero")
+
+
+def spoilt(g):
+    g[5] = np.nan
+    return g
+
+
+@pytest.mark.parametrize("n", [0, 2500])
+def test_a_callable_that_fails_is_named_and_its_error_kept(n):
+    """At the points that check the region, and at those of the solver alone."""
+    with pytest.raises(DomainError, match=r"the metric g raised ZeroDivisionError .* Mend it") as caught:
+        rf.embed(fails_beyond(n, divided), rf.Box([-1.0, -1.0], [1.0, 1.0]))
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(ShapeError, match=r"returned shape \(3,\) where"):
+        rf.embed(fails_beyond(n, lambda g: np.ones(3)), rf.Box([-1.0, -1.0], [1.0, 1.0]))
+    with pytest.raises(DomainError, match=r"not finite at w = "):
+        rf.embed(fails_beyond(n, spoilt), rf.Box([-1.0, -1.0], [1.0, 1.0]))
+    with pytest.raises(DomainError, match="ZeroDivisionError"):
+        rf.embed(lambda w: 1 / 0, rf.Box([-1.0, -1.0], [1.0, 1.0]))
+    good = rf.embed(fails_beyond(10**9, divided), rf.Box([-1.0, -1.0], [1.0, 1.0]), tol=1e-6)
+    assert good.certificate.passed

@@ -262,3 +262,16 @@ def test_a_box_holds_its_own_corners_and_boundary_points_and_no_others(low, high
     points = np.concatenate([box.corners(), box._boundary(200, np.random.default_rng(0)), box.sample(200)])
     assert box.belongs(points).all() and (points >= low).all() and (points <= high).all()
     assert not box.belongs([low - 1e-3 * (high - low) - 1e-9 * abs(low), high])
+
+
+def test_a_ball_of_a_divergence_too_small_or_too_large_names_its_radius_and_the_remedy():
+    R = NegativeEntropy(2)
+    for radius in (1e-300, 1e-30):
+        with pytest.raises(DomainError, match=f"radius {radius:g}.* too small for rounding.* larger radius"):
+            BregmanBall(R, [0.5, 0.5], radius)
+    # D(0, w) = w for the entropy: the ball of half the size ends inside.
+    with pytest.raises(DomainError, match=r"radius 1e\+30 .*followed up to 0.5 there.* smaller radius"):
+        BregmanBall(R, [0.5, 0.5], 1e30)
+    assert BregmanBall(R, [0.5, 0.5], 0.49).belongs([0.5, 0.5])
+    with pytest.raises(DomainError, match=r"sublevel set \{FermiDirac ≤ -0.1\}.* smaller level"):
+        SublevelSet(rf.legendre.FermiDirac(2), -0.1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.scipy.special import gammaln
 from numpy.polynomial import chebyshev
 from scipy.linalg import cho_factor
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from riemflow.embedding import Ball, Box, bracket_defect, embed, levenberg, spectral
+from riemflow.embedding import Ball, Box, SublevelSet, bracket_defect, embed, levenberg, spectral
 from riemflow.embedding.coordinates import Axis, choose_axes
 from riemflow.embedding.levenberg import IsometryEquations
 from riemflow.embedding.metric import as_metric
@@ -18,7 +19,14 @@ from riemflow.embedding.spectral_moments import TensorEquations
 from riemflow.embedding.spectral_points import chebyshev_grid
 from riemflow.embedding.spectral_series import ChebyshevSeries
 from riemflow.errors import ConvergenceError, DomainError, NoClosedFormError, ShapeError
-from riemflow.legendre import LegendreFunction, LogBarrier, LogSumExp, NegativeEntropy, SquaredNorm
+from riemflow.legendre import (
+    LegendreFunction,
+    LogBarrier,
+    LogSumExp,
+    LorentzBarrier,
+    NegativeEntropy,
+    SquaredNorm,
+)
 
 
 def smooth(dim):
@@ -422,3 +430,53 @@ def test_large_matrices_are_factored_on_one_thread(monkeypatch):
         embed(smooth(2), unit_box(2), method="spectral", tol=1e-5)
     assert {threads for n, threads in seen if n <= 100} == {2}
     assert {threads for n, threads in seen if n > 100} == {1}
+
+
+def geodesic_disc(radius):
+    """cosh r = cosh s cosh ρ in Fermi coordinates: the disc is a sublevel set."""
+    potential = LegendreFunction(lambda w: anp.sum(anp.log(anp.cosh(w)), axis=-1), 2)
+    return SublevelSet(potential, np.log(np.cosh(radius)))
+
+
+def test_the_box_around_a_body_is_fitted_where_the_metric_is_one_on_it():
+    disc = Ball([0.0, 0.0], 1.0)
+    box = spectral._box_around(as_metric(fermi, disc), disc)
+    assert box is not None and (box.lower == -1.0).all() and (box.upper == 1.0).all()
+    assert spectral._box_around(as_metric(fermi, disc), unit_box(2)) is None  # a box is one itself
+    assert spectral._box_around(as_metric(NegativeEntropy(2)), Ball([1.0, 1.0], 0.9)) is not None
+    assert spectral._box_around(as_metric(LorentzBarrier(2)), Ball([0.0, 1.0], 0.8)) is None
+    assert spectral._box_around(as_metric(NegativeEntropy(4)), Ball(np.ones(4), 0.5)) is None
+
+    def on_the_disc(w):
+        return np.where(disc.belongs(w)[..., None, None], fermi(w), np.nan)
+
+    def divides(w):
+        return fermi(w) if disc.belongs(w).all() else 1 / 0
+
+    for g in (on_the_disc, divides):
+        assert spectral._box_around(as_metric(g, disc), disc) is None
+
+
+@pytest.mark.slow
+def test_a_hyperbolic_disc_of_radius_2_to_eight_digits():
+    disc = geodesic_disc(2.0)
+    F = embed(fermi, disc, tol=1e-8)
+    rng = np.random.default_rng(5)
+    assert F.ambient_dim == 5 and F.certificate.passed and F.region is disc
+    with pytest.raises(DomainError, match="region"):
+        F([1.9, 1.9])
+    assert F.metric_defect(np.concatenate([disc._boundary(9000, rng), disc.sample(9000, rng)])).max() <= 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [6, 13])
+def test_beta_near_its_boundary_whatever_the_seed(seed):
+    """Most starts of these seeds end in a bad local minimum."""
+    R = LegendreFunction(
+        lambda w: anp.sum(gammaln(w), -1) - gammaln(anp.sum(w, -1)),
+        2,
+        domain=lambda w: (w > 0).all(axis=-1),
+        interior=[2.0, 2.0],
+    )
+    F = embed(R, Box([0.4, 0.4], [3.6, 3.6]), tol=1e-12, seed=seed)
+    assert F.certificate.passed and F.certificate.history[-1].start > 0
