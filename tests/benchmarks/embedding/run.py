@@ -9,11 +9,9 @@ the extra `bench` (jax and optax); without it that peer is left out, and the tab
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,25 +23,12 @@ import typer
 from metrics import ROWS, Row
 from tqdm import tqdm
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from machine import machine
+
 PEERS_ON = "log-sum-exp + quadratic, d=2, ±2"
 VERSIONS = ("riemflow", "numpy", "scipy", "autograd", "jax", "optax")
-
-
-def machine() -> dict[str, Any]:
-    versions = {}
-    for name in VERSIONS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    return {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "OMP_NUM_THREADS": threads,
-        "python": platform.python_version(),
-        **versions,
-    }
 
 
 def measured(row: Row) -> dict[str, Any]:
@@ -100,7 +85,7 @@ def table(results: list[dict[str, Any]], traces: dict[str, list], row: Row) -> s
         lines.append(f"| {name} | {defect:.1e} | {seconds:.1f} |")
     if len(traces) < 3:
         lines += ["", "The network was left out: install the extra `bench` for it."]
-    return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in machine().items()), ""])
+    return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in machine(VERSIONS).items()), ""])
 
 
 def picture(traces: dict[str, list], row: Row, path: Path) -> None:
@@ -126,12 +111,14 @@ def main(
     [shared] = [row for row in ROWS if row.name == PEERS_ON]
     for row in tqdm(rows, desc="metrics"):
         results.append(measured(row))
-        (out / "results.json").write_text(json.dumps({"machine": machine(), "rows": results}, indent=1))
+        (out / "results.json").write_text(
+            json.dumps({"machine": machine(VERSIONS), "rows": results}, indent=1)
+        )
     [own] = [r for r in results if r["name"] == PEERS_ON]
     traces = {"riemflow, D = 5": own["trace"], **compared(shared, min(budget, 20.0) if quick else budget)}
     text = table(results, traces, shared)
     (out / "table.md").write_text(text)
-    everything = {"machine": machine(), "rows": results, "peers": traces}
+    everything = {"machine": machine(VERSIONS), "rows": results, "peers": traces}
     (out / "results.json").write_text(json.dumps(everything, indent=1))
     picture(traces, shared, out / "defect_against_time.png")
     print(text)

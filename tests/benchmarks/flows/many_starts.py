@@ -1,0 +1,67 @@
+"""An ensemble: problem A from 128 starts, α from 1e-3 to 1e-1, on one core."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+from problems import Regression, sparse
+from solvers import HAS_DIFFRAX, MOST_STEPS, OURS, Capped, Solve, diffrax_run
+
+import riemflow as rf
+
+STARTS = np.geomspace(1e-3, 1e-1, 128)
+SEEN = slice(None, None, 16)  # the cases that have references; the largest of their errors counts
+BASE = sparse("ensemble of 128", 100, 20, 1e-2, 160.0)
+
+
+def case(alpha: float) -> Regression:
+    return dataclasses.replace(BASE, alpha=float(alpha))
+
+
+def reference() -> np.ndarray:
+    return np.array([case(alpha).reference for alpha in STARTS[SEEN]])
+
+
+def one(alpha: float, rtol: float) -> rf.Flow:
+    problem = case(alpha)
+    R, w_init = problem.legendre()
+    return rf.mirror_flow(R, BASE_LOSS, w_init, problem.times, rtol=rtol)
+
+
+BASE_LOSS = BASE.loss
+
+
+def looped() -> Solve:
+    return lambda rtol: np.array([one(alpha, rtol).w for alpha in STARTS])[SEEN]
+
+
+def through_ensemble() -> Solve:
+    cases = [{"alpha": float(alpha)} for alpha in STARTS]
+    return lambda rtol: rf.ensemble(partial(one, rtol=rtol), cases)["w"][SEEN]
+
+
+def vmapped(solver: str) -> Solve:
+    import jax
+    import jax.numpy as jnp
+
+    run = jax.jit(jax.vmap(diffrax_run(BASE, solver), in_axes=(0, None, 0, None, None)))
+    data = [jnp.asarray(a) for a in BASE.peer_data]
+    x_init = jnp.asarray(STARTS[:, None] * np.ones(2 * BASE.d))
+
+    def solve(rtol: float) -> np.ndarray:
+        x, n_steps = run(x_init, rtol, jnp.asarray(rtol * STARTS), *data)
+        if int(n_steps.max()) >= MOST_STEPS:
+            raise Capped
+        return BASE.weights_of(np.asarray(x)[SEEN])
+
+    return solve
+
+
+def makers() -> dict:
+    """The methods, each made by a function of no arguments."""
+    methods = {OURS: through_ensemble if hasattr(rf, "ensemble") else looped}
+    if HAS_DIFFRAX:
+        methods |= {f"diffrax {s}": partial(vmapped, s) for s in ("Tsit5", "Dopri8")}
+    return methods
