@@ -141,7 +141,7 @@ def test_bad_sparse_data_are_named():
 def test_a_million_variables():
     d, n, rng = 10**6, 50, np.random.default_rng(0)
     data = random_array((n, d), density=1e-4, rng=rng, format="csr")
-    point = np.where(rng.random(d) < 1e-3, 1.0, 0.0)
+    point = np.where(rng.random(d) < 1e-3, 1.0, 1e-4)
     for R, start in (
         (legendre.HyperbolicEntropy(np.full(d, 1e-3), np.full(d, 1e-3)), np.zeros(d)),
         (legendre.NegativeEntropy(d), np.full(d, 1e-3)),
