@@ -15,6 +15,7 @@ from scipy.sparse import hstack, issparse, vstack
 
 from riemflow.errors import DomainError, ShapeError
 from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.separable import scale_columns
 from riemflow.validation import as_float, as_matrix, as_number, as_points, short
 
 
@@ -87,6 +88,9 @@ class Scaled(LegendreFunction):
     def _times_hessian(self, w, rows):
         return self.factor * self.base._times_hessian(w, rows)
 
+    def _gram(self, w, rows):
+        return self.factor * self.base._gram(w, rows)
+
     def _gram_root(self, w, rows):
         return np.sqrt(self.factor) * self.base._gram_root(w, rows)
 
@@ -115,6 +119,9 @@ class Composed(LegendreFunction):
                 f"A, of shape {self.A.shape}, has rank {np.linalg.matrix_rank(self.A)} < {d}: "
                 "R(A w + b) would not be strictly convex; drop the variables A does not see."
             )
+        # Changes of units are common, and need no product with a matrix.
+        factors = np.diagonal(self.A)
+        self._factors = factors if m == d and np.array_equal(self.A, np.diag(factors)) else None
         onto = base.is_mirror_map if m == d or base.is_mirror_map else None
         start = np.linalg.lstsq(self.A, base.domain.interior - self.b, rcond=None)[0]
         self._define(d, name=f"{base.name}∘A", interior=start, is_mirror_map=onto)
@@ -144,31 +151,46 @@ class Composed(LegendreFunction):
             "does the affine subspace meet the domain's interior?"
         )
 
+    def _turned(self, w: Any) -> Any:
+        """A w: shape=[..., d] -> shape=[..., m]."""
+        return w @ self.A.T if self._factors is None else scale_columns(w, self._factors)
+
+    def _back(self, z: Any) -> Any:
+        """Aᵀz: shape=[..., m] -> shape=[..., d]."""
+        return z @ self.A if self._factors is None else scale_columns(z, self._factors)
+
+    def _place(self, w: np.ndarray) -> np.ndarray:
+        return self._turned(w) + self.b
+
     def _value(self, w):
-        return self.base._value(w @ self.A.T + self.b)
+        return self.base._value(self._place(w))
 
     def _gradient(self, w):
-        return self.base._gradient(w @ self.A.T + self.b) @ self.A
+        return self._back(self.base._gradient(self._place(w)))
 
     def _hessian(self, w):
-        return self.A.T @ self.base._hessian(w @ self.A.T + self.b) @ self.A
+        half = self._back(self.base._hessian(self._place(w)))
+        return self.A.T @ half if self._factors is None else self._factors[:, None] * half
 
     def _third(self, w):
-        third = self.base._third(w @ self.A.T + self.b)
+        third = self.base._third(self._place(w))
         return np.einsum("...ijk,ia,jb,kc->...abc", third, self.A, self.A, self.A, optimize=True)
 
     def _third_along(self, w, v):
-        return self.A.T @ self.base._third_along(w @ self.A.T + self.b, v @ self.A.T) @ self.A
+        return self.A.T @ self.base._third_along(self._place(w), self._turned(v)) @ self.A
 
     def _times_hessian(self, w, rows):
-        return self.base._times_hessian(w @ self.A.T + self.b, rows @ self.A.T) @ self.A
+        return self._back(self.base._times_hessian(self._place(w), self._turned(rows)))
+
+    def _gram(self, w, rows):
+        return self.base._gram(self._place(w), self._turned(rows))
 
     def _gram_root(self, w, rows):
-        return self.base._gram_root(w @ self.A.T + self.b, rows @ self.A.T)
+        return self.base._gram_root(self._place(w), self._turned(rows))
 
     def _belongs(self, w):
         with np.errstate(all="ignore"):
-            return np.isfinite(w).all(axis=-1) & self.base._belongs(w @ self.A.T + self.b)
+            return np.isfinite(w).all(axis=-1) & self.base._belongs(self._place(w))
 
     def _make_conjugate(self):
         if self.A.shape[0] != self.A.shape[1]:
@@ -205,6 +227,9 @@ class Tilted(LegendreFunction):
 
     def _times_hessian(self, w, rows):
         return self.base._times_hessian(w, rows)
+
+    def _gram(self, w, rows):
+        return self.base._gram(w, rows)
 
     def _gram_root(self, w, rows):
         return self.base._gram_root(w, rows)

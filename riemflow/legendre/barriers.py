@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import issparse
 
 from riemflow.legendre.algebra import Tilted
@@ -137,15 +138,16 @@ class LogDet(LegendreFunction):
         self.n = as_count("n", n)
         self._rows, self._columns = np.triu_indices(self.n)
         self._diagonal = self._rows == self._columns
+        self._entries = np.where(self._diagonal, 1.0, 2.0)  # how many of S a coordinate stands in
+        places = np.zeros((self.n, self.n), int)
+        places[self._rows, self._columns] = np.arange(len(self._rows))
+        self._places = np.maximum(places, places.T)
         interior = self._diagonal.astype(float)
         self._define(len(interior), name="LogDet", interior=interior, is_mirror_map=False)
 
     def _matrix(self, w: np.ndarray) -> np.ndarray:
         """S(w), symmetric: shape=[..., d] -> shape=[..., n, n]."""
-        S = np.empty((*w.shape[:-1], self.n, self.n))
-        S[..., self._rows, self._columns] = w
-        S[..., self._columns, self._rows] = w
-        return S
+        return w[..., self._places]
 
     def _whitening(self, w: np.ndarray) -> np.ndarray:
         """L^{-1} for S = L Lᵀ: shape=[..., d] -> shape=[..., n, n]."""
@@ -164,9 +166,14 @@ class LogDet(LegendreFunction):
         return -2.0 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
 
     def _gradient(self, w):
+        if w.ndim == 1:  # one matrix, as in a flow: LAPACK itself, a third of the time
+            factor, failed = dpotrf(self._matrix(w), lower=1)
+            if failed:
+                raise np.linalg.LinAlgError("Matrix is not positive definite")
+            return dpotri(factor, lower=1)[0][self._columns, self._rows] * -self._entries
         inverse = self._whitening(w)
         inverse = np.swapaxes(inverse, -1, -2) @ inverse
-        return inverse[..., self._rows, self._columns] * np.where(self._diagonal, -1.0, -2.0)
+        return inverse[..., self._rows, self._columns] * -self._entries
 
     def _gram_root(self, w, rows):
         rows = rows.toarray() if issparse(rows) else rows
@@ -195,16 +202,16 @@ class LogDet(LegendreFunction):
         return -(change + np.swapaxes(change, -1, -2))
 
     def _belongs(self, w):
-        finite = np.isfinite(w).all(axis=-1)
         with np.errstate(all="ignore"):
             # Scaled to ones on the diagonal, so that matrices of any units are judged alike.
-            S = self._matrix(np.nan_to_num(w, posinf=0.0, neginf=0.0))
+            S = self._matrix(w)
             diagonal = np.diagonal(S, axis1=-2, axis2=-1)
-            positive = finite & (diagonal > 0).all(axis=-1)
             scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-            S = np.nan_to_num(scale[..., :, None] * S * scale[..., None, :])
+            S = scale[..., :, None] * S * scale[..., None, :]
+            finite = np.isfinite(S).all(axis=(-2, -1))
             # Below rounding the sign of an eigenvalue, and whether Cholesky succeeds, is an accident.
-            return positive & (np.linalg.eigvalsh(S)[..., 0] > self.n * np.finfo(float).eps)
+            least = np.linalg.eigvalsh(np.where(finite[..., None, None], S, 0.0))[..., 0]
+            return finite & (diagonal > 0).all(axis=-1) & (least > self.n * np.finfo(float).eps)
 
     def _make_conjugate(self):
         dual = LogDet(self.n).compose(np.diag(np.where(self._diagonal, -1.0, -0.5)))

@@ -75,6 +75,22 @@ def test_conjugates(R, plain, w):
     )
 
 
+def test_changes_of_units_are_those_of_their_matrix():
+    factors, shift = np.array([2.0, -0.5, 0.3]), np.array([0.1, 0.2, -0.1])
+    w, rows = np.array([0.4, -0.3, 0.2]), np.random.default_rng(0).standard_normal((2, 3))
+    for base in (LogSumExp(3), SquaredNorm(3) + LogSumExp(3)):
+        R = base.compose(np.diag(factors), shift)
+        # The same function, its matrix no longer diagonal to the eye.
+        whole = base.compose(np.diag(factors) + 1e-300 * (1.0 - np.eye(3)), shift)
+        assert R._factors is not None and whole._factors is None
+        for name in ("_value", "_gradient", "_hessian", "_third"):
+            np.testing.assert_allclose(getattr(R, name)(w), getattr(whole, name)(w), rtol=1e-14, atol=1e-16)
+        np.testing.assert_allclose(R._times_hessian(w, rows), rows @ whole._hessian(w), rtol=1e-13)
+        batch = np.stack([w, -w])
+        np.testing.assert_allclose(R._gradient(batch), whole._gradient(batch), rtol=1e-14)
+    assert np.abs(R._gradient(w) - base.compose(np.diag(-factors), shift)._gradient(w)).max() > 0.1
+
+
 def test_sums_flatten_and_know_when_they_are_mirror_maps():
     R = NegativeEntropy(2) + LogSumExp(2) + SquaredNorm(2)
     assert isinstance(R, Sum) and len(R.terms) == 3 and R.is_mirror_map is True
