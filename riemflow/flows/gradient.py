@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, NoClosedFormError, ShapeError
+from riemflow.flows.at_infinity import limit_flow
 from riemflow.flows.dual_forms import common_rows, dual_flow, of_parametrization, row_space_flow
 from riemflow.flows.rest import MOST, in_parameters, terms
-from riemflow.flows.solution import Flow, run_flow
+from riemflow.flows.solution import Flow, output_times, run_flow
 from riemflow.losses import as_loss
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import require_kind
@@ -40,7 +42,9 @@ def gradient_flow(
     In the form "parameters" this is what is solved. Where the joint flow ψ of the fields ∇G_i has a closed
     form, as in the commuting part of the catalogue, ``x(t) = ψ(x_init; μ(t))`` with ``μ' = -∇L(G(x))``
     (Lemma 4.6): "dual" solves for μ, and "row-space", for L(w) = ℓ(Zw) with Z of shape [n, d], for ν with
-    μ = -Zᵀν, n equations instead of D. Both are cheap and accurate at any scale of x_init.
+    μ = -Zᵀν, n equations instead of D. Both are cheap and accurate at any scale of x_init. If G's R is in
+    the catalogue as well, the limits of `LeastSquares` and `Logistic` at t = inf are found as `mirror_flow`
+    finds them, unless a form, a method or an event is asked for.
 
     Parameters
     ----------
@@ -85,6 +89,11 @@ def gradient_flow(
         raise ShapeError(f"x_init has shape {x_init.shape}, but must be one point of shape ({G.dim_in},).")
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
     options |= {"until_loss": until_loss, "until_gradient": until_gradient}
+    forced = formulation != "auto" or method != "auto" or not (until_loss is until_gradient is None)
+    if not forced and output_times(t)[0] == np.inf:
+        flow = _limit(G, loss, x_init, throw)
+        if flow is not None:
+            return flow
     Z, Q = common_rows(loss), of_parametrization(G, x_init)
     if formulation == "auto":
         rows = Q is not None and Z is not None and Z.shape[0] < G.dim
@@ -101,6 +110,16 @@ def gradient_flow(
     if Z is None:
         raise DomainError("The row-space form needs a loss of the form ℓ(Zw), one Z for all pieces.")
     return row_space_flow(Q, loss, Z, t, options)
+
+
+def _limit(G: Parametrization, loss: Any, x_init: np.ndarray, throw: bool) -> Flow | None:
+    """The limit of the mirror flow of G's R, if that is of the catalogue, and x there: ψ(x_init; Δμ)."""
+    R = G._closed_legendre(x_init)
+    flow = None if R is None else limit_flow(R, loss, G._fun(x_init), throw=throw)
+    if flow is None or flow.mu is None or flow.stats.get("boundary"):  # where μ is infinite
+        return None
+    x = np.asarray(G._joint_flow(x_init, flow.mu - flow.mu[0]))
+    return replace(flow, x=x, mu=None)
 
 
 def _in_parameters(G: Parametrization, loss: Any, x_init: np.ndarray, t: Any, options: dict) -> Flow:

@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 
 from riemflow.errors import ShapeError
+from riemflow.legendre.entropies import NegativeEntropy
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count
 
@@ -86,6 +87,9 @@ class DiagonalMeasurements(Parametrization):
 
     def _unpack(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(*x.shape[:-1], self.n, self.rank)
+
+    def _closed_legendre(self, x):
+        return 0.25 * NegativeEntropy(self.n)
 
     def _joint_flow(self, x, mu):
         return (self._unpack(x) * np.exp(2.0 * mu)[..., None]).reshape(*mu.shape[:-1], self.dim_in)

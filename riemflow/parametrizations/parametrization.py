@@ -20,6 +20,7 @@ from riemflow.validation import (
 )
 
 if TYPE_CHECKING:
+    from riemflow.legendre.function import LegendreFunction
     from riemflow.parametrizations.submanifold import Submanifold
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -191,6 +192,10 @@ class Parametrization:
 
         None if there is no closed form. Subclasses of the catalogue that commute have one (equation 4).
         """
+        return None
+
+    def _closed_legendre(self, x: np.ndarray) -> LegendreFunction | None:
+        """R from the start x, shape=[D], up to an affine function; None if it is not of the catalogue."""
         return None
 
     def _gram(self, x: np.ndarray, rows: Any) -> np.ndarray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from riemflow.legendre.entropies import HyperbolicEntropy, NegativeEntropy
 from riemflow.legendre.function import times_transposed
+from riemflow.legendre.quadratic import SquaredNorm
 from riemflow.legendre.separable import scale_columns
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count
@@ -80,6 +82,9 @@ class Identity(_Elementwise):
         d = as_count("dim", dim)
         self._define(d, d, name=f"Identity({d})")
 
+    def _closed_legendre(self, x):
+        return SquaredNorm(self.dim)
+
     def _joint_flow(self, x, mu):
         return x + mu
 
@@ -118,6 +123,9 @@ class Hadamard(_Elementwise):
         d, self.power = as_count("dim", dim), as_count("power", power)
         self._complete = self.power <= 2
         self._define(d, d, name=f"Hadamard({d}, power={self.power})")
+
+    def _closed_legendre(self, x):
+        return 0.25 * NegativeEntropy(self.dim) if self.power == 2 else None
 
     def _joint_flow(self, x, mu):
         # |x| obeys y' = s y^{k-1} for s = k sign(x)^k: linear in y^{2-k}, or in ln y for k = 2.
@@ -205,6 +213,9 @@ class HadamardDifference(_Diagonal):
         self.power, self._complete = self._part.power, self._part._complete
         self._define(2 * d, d, name=f"HadamardDifference({d}, power={self.power})")
 
+    def _closed_legendre(self, x):
+        return _hyperbolic(x[: self.dim], x[self.dim :]) if self.power == 2 else None
+
     def _joint_flow(self, x, mu):
         u, v = x[: self.dim], x[self.dim :]
         return np.concatenate([self._part._joint_flow(u, mu), self._part._joint_flow(v, -mu)], axis=-1)
@@ -256,6 +267,12 @@ class HadamardProduct(_Diagonal):
         d = as_count("dim", dim)
         self._define(2 * d, d, name=f"HadamardProduct({d})")
 
+    def _closed_legendre(self, x):
+        # uv = p² - q² with p = (u + v)/2 and q = (u - v)/2, which gradient flow moves half as fast.
+        u, v = x[: self.dim], x[self.dim :]
+        hyperbolic = _hyperbolic(0.5 * (u + v), 0.5 * (u - v))
+        return None if hyperbolic is None else 2.0 * hyperbolic
+
     def _joint_flow(self, x, mu):
         u, v, grown, shrunk = x[: self.dim], x[self.dim :], np.exp(mu), np.exp(-mu)
         p, q = 0.5 * (u + v) * grown, 0.5 * (u - v) * shrunk
@@ -284,3 +301,10 @@ class HadamardProduct(_Diagonal):
         d = self.dim
         finite = np.isfinite(x).all(axis=-1)
         return finite & ((x[..., :d] != 0) | (x[..., d:] != 0)).all(axis=-1)
+
+
+def _hyperbolic(u: np.ndarray, v: np.ndarray) -> HyperbolicEntropy | None:
+    """Cor. 4.17's R; None for starts with a zero, or so small that it leaves float64."""
+    with np.errstate(all="ignore"):
+        usual = (u != 0).all() and (v != 0).all() and (np.abs(u * v) > 1e-290).all()
+    return HyperbolicEntropy(np.abs(u), np.abs(v)) if usual else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import issparse
 
+from riemflow.legendre.partition import SimplexEntropy
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.parametrizations.submanifold import Submanifold
 from riemflow.validation import as_count
@@ -34,6 +35,9 @@ class Spherical(Parametrization):
     def __init__(self, dim: int):
         d = as_count("dim", dim)
         self._define(d + 1, d, name=f"Spherical({d})", manifold=Submanifold.sphere(d + 1))
+
+    def _closed_legendre(self, x):
+        return 0.25 * SimplexEntropy(self.dim)
 
     def _joint_flow(self, x, mu):
         # Replicator dynamics: the weights grow like e^{4μ} and are normalised.

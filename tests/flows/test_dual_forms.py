@@ -183,3 +183,34 @@ def test_small_movements_are_as_accurate_as_large_ones():
     flow, fine = (rf.mirror_flow(R, loss, np.zeros(30), times, rtol=rtol) for rtol in (1e-6, 1e-12))
     assert 1e-5 < np.abs(fine.w).max() < 1e-3
     assert np.abs(flow.w - fine.w).max() < 1e-5 * np.abs(fine.w).max()
+
+
+WITH_R = [case for case in CLOSED if case.make()._closed_legendre(case.start()) is not None]
+
+
+@pytest.mark.parametrize("case", WITH_R, ids=str)
+def test_closed_legendre_function_is_that_of_the_parametrization(case):
+    """∇²R(G(x)) = (∂G∂Gᵀ)⁻¹ at the start and along the joint flow from it."""
+    G, mu = case.make(), 0.1 * np.random.default_rng(5).standard_normal((3, case.make().dim))
+    R = G._closed_legendre(case.start())
+    points = G._joint_flow(case.start(), np.concatenate([0.0 * mu[:1], mu]))
+    inverse = np.linalg.inv(G.cometric(points))
+    np.testing.assert_allclose(R.hessian(G(points)), inverse, rtol=1e-9, atol=1e-9)
+    slopes = R.gradient(G(points))
+    np.testing.assert_allclose(slopes[1:] - slopes[0], mu, atol=1e-10)
+
+
+def test_there_are_closed_legendre_functions_to_test():
+    assert len(WITH_R) >= 6
+
+
+@pytest.mark.parametrize("case", WITH_R, ids=str)
+def test_limit_of_the_gradient_flow_is_where_its_parameters_come_to_rest(case):
+    G = case.make()
+    Z = np.random.default_rng(1).standard_normal((1, G.dim))
+    loss = rf.losses.LeastSquares(Z, Z @ G(case.start()) + 0.05)
+    limit = rf.gradient_flow(G, loss, case.start(), np.inf)
+    flown = rf.gradient_flow(G, loss, case.start(), np.inf, formulation="parameters", rtol=1e-10)
+    assert limit.stats["formulation"] == "limit" and limit.status == flown.status == "converged"
+    np.testing.assert_allclose(limit.x[-1], flown.x[-1], atol=1e-7)
+    np.testing.assert_allclose(limit.w[-1], G(limit.x[-1]), atol=1e-12)

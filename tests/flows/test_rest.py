@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from riemflow import legendre, losses
+from riemflow import flows, legendre, losses
 from riemflow.autodiff import differences
-from riemflow.flows import gradient_flow, mirror_flow, riemannian_gradient_flow
+from riemflow.flows import mirror_flow, riemannian_gradient_flow
 from riemflow.flows.rest import Linearised, along
 from riemflow.geometry import HessianManifold
 from riemflow.parametrizations import (
@@ -20,6 +20,12 @@ from riemflow.parametrizations import (
     Parametrization,
     Spherical,
 )
+
+
+def gradient_flow(G, loss, x_init, t, **options):
+    """The flow itself, where its limit could be had by Newton's method too."""
+    return flows.gradient_flow(G, loss, x_init, t, formulation="parameters", **options)
+
 
 DIAGONAL = losses.LeastSquares(np.diag([1.0, 0.1]), [1.0, 0.1])
 DIAGONAL_1 = losses.LeastSquares([[1.0]], [1.0])

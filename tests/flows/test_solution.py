@@ -127,7 +127,7 @@ def test_progress_bar_is_drawn_on_request(capsys):
     flow_of(2.0, progress=True)
     assert "100%" in capsys.readouterr().err
     loss = losses.LeastSquares(np.eye(2), [1.0, 1.0])
-    gradient_flow(Hadamard(2), loss, [1.0, 2.0], np.inf, progress=True)
+    gradient_flow(Hadamard(2), loss, [1.0, 2.0], np.inf, formulation="parameters", progress=True)
     assert "flow: t = " in capsys.readouterr().err
 
 
