@@ -17,8 +17,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.solution import GOOD
 
-GOOD = ("finished", "converged")
 # Without a result worth keeping: run again on resumption.
 MISSING = ("not-run", "raised", "worker-died", "interrupted")
 

@@ -181,9 +181,9 @@ def ensemble(
     n_loaded = len(found) - len(tasks)
     began, interrupted = time.perf_counter(), False
 
-    def gathered() -> Ensemble:
+    def so_far() -> Ensemble:
         stats = {"backend": backend, "n_loaded": n_loaded, "seconds": time.perf_counter() - began}
-        return _gathered(found, results, interrupted, stats)
+        return gathered(found, results, interrupted, stats)
 
     try:
         with tqdm(
@@ -204,18 +204,19 @@ def ensemble(
         interrupted = True
         if file is not None:
             file.save()
-        told: Any = KeyboardInterrupt(str(gathered().message))
-        told.partial = gathered()
+        told: Any = KeyboardInterrupt(str(so_far().message))
+        told.partial = so_far()
         raise told from interrupt
     except BaseException as error:
         if file is not None and not isinstance(error, OSError):
             file.save()
-        error.partial = gathered()  # type: ignore[attr-defined]
+        error.partial = so_far()  # type: ignore[attr-defined]
         raise
-    return gathered()
+    return so_far()
 
 
-def _gathered(cases: list[Any], results: list[CaseResult], interrupted: bool, stats: dict) -> Ensemble:
+def gathered(cases: list[Any], results: list[CaseResult], interrupted: bool, stats: dict) -> Ensemble:
+    """Put results together and say how it went."""
     bad = [k for k, r in enumerate(results) if not r.good]
     message = f"{len(results) - len(bad)} of {len(results)} cases good"
     if bad:
