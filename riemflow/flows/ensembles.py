@@ -55,7 +55,7 @@ class Ensemble:
     def __getitem__(self, key: int | str) -> Any:
         if not isinstance(key, str):
             return self.results[key]
-        if key in ("status", "message", "error", "seconds"):
+        if key in ("status", "message", "traceback", "seconds"):
             return np.array([getattr(r, key) for r in self.results])
         if any(key in r.texts for r in self.results):
             return np.array([r.texts.get(key, "") for r in self.results])
@@ -83,8 +83,10 @@ class Ensemble:
         return np.array([r.good for r in self.results])
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row a case: its arguments that are numbers or texts, status, message, error, seconds, and what
-        of the results is one number or text. Needs pandas: ``pip install 'riemflow[tables]'``."""
+        """A table with one row a case: what of its arguments and results is one number or text.
+
+        Needs pandas: ``pip install 'riemflow[tables]'``.
+        """
         from riemflow.flows.tables import to_pandas
 
         return to_pandas(self)
