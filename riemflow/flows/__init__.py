@@ -18,6 +18,7 @@ from riemflow.flows.implicit_bias import (
 )
 from riemflow.flows.limits import BregmanMinimum, minimize_bregman
 from riemflow.flows.log_time import logistic_flow
+from riemflow.flows.many_starts import gradient_flows, mirror_flows
 from riemflow.flows.margins import MaximumMargin, maximum_margin
 from riemflow.flows.mirror import mirror_flow
 from riemflow.flows.riemannian import riemannian_gradient_flow
@@ -46,12 +47,14 @@ __all__ = [
     "ensemble",
     "gradient_descent",
     "gradient_flow",
+    "gradient_flows",
     "implicit_bias",
     "logistic_flow",
     "maximum_margin",
     "minimize_bregman",
     "mirror_descent",
     "mirror_flow",
+    "mirror_flows",
     "regularization_path",
     "riemannian_gradient_flow",
 ]

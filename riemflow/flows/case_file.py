@@ -75,7 +75,7 @@ def _packed(results: dict[str, CaseResult]) -> dict[str, np.ndarray]:
         "version": VERSION,
         "names": names,
         "keys": list(results),
-        "records": [[r.status, r.message, r.error, dict(r.texts)] for r in records],
+        "records": [[r.status, r.message, r.traceback, dict(r.texts)] for r in records],
     }
     text = json.dumps(header, ensure_ascii=False).encode()
     return {"header": np.frombuffer(text, np.uint8), **arrays}
@@ -111,10 +111,10 @@ def _unpacked(arrays: dict[str, np.ndarray]) -> dict[str, CaseResult]:
         if start != len(flat):
             raise FileFormatError(f"damaged: {name} has {len(flat)} numbers where {start} are described.")
     results = {}
-    for key, (status, message, error, texts), found, seconds in zip(
+    for key, (status, message, trace, texts), found, seconds in zip(
         header["keys"], header["records"], values, arrays["seconds"].tolist(), strict=True
     ):
-        if not all(isinstance(text, str) for text in (key, status, message, error, *texts, *texts.values())):
+        if not all(isinstance(text, str) for text in (key, status, message, trace, *texts, *texts.values())):
             raise FileFormatError("damaged: a text of it is none.")
-        results[key] = CaseResult(status, message, error, found, texts, seconds)
+        results[key] = CaseResult(status, message, trace, found, texts, seconds)
     return results

@@ -17,8 +17,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from riemflow.errors import DomainError, ShapeError
+from riemflow.flows.solution import GOOD
 
-GOOD = ("finished", "converged")
 # Without a result worth keeping: run again on resumption.
 MISSING = ("not-run", "raised", "worker-died", "interrupted")
 
@@ -33,7 +33,7 @@ class CaseResult:
         That of the flow; "finished" if the result has none. "raised": the function raised, with nothing
         attached; "worker-died": so did the process it ran in, time after time; "not-run".
     message : str
-    error : str
+    traceback : str
         What was raised: its type, text and the lines it came through. Empty if nothing was.
     values : mapping of str to float64 array
         The numbers of the result, by name: t, w, x, mu and the stats of a flow.
@@ -44,7 +44,7 @@ class CaseResult:
 
     status: str
     message: str = ""
-    error: str = ""
+    traceback: str = ""
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -152,9 +152,9 @@ def run_case(function: Callable[..., Any], case: Any, seed: tuple[int, int] | No
         with _one_thread():
             result = function(**case, **extra) if isinstance(case, Mapping) else function(case, **extra)
         status, message, values, texts = _kept(result)
-        error = ""
+        trace = ""
     except Exception as raised:
-        error = "".join(traceback.format_exception(raised)).rstrip()
+        trace = "".join(traceback.format_exception(raised)).rstrip()
         partial = getattr(raised, "partial", None)
         status, message, values, texts = "raised", "", {}, {}
         if partial is not None and not isinstance(partial, np.ndarray):
@@ -162,7 +162,7 @@ def run_case(function: Callable[..., Any], case: Any, seed: tuple[int, int] | No
         if status in GOOD:  # of a result that was raised
             status = "raised"
         message = message or f"{type(raised).__name__}: {raised}"
-    return CaseResult(status, message, error, values, texts, time.perf_counter() - began)
+    return CaseResult(status, message, trace, values, texts, time.perf_counter() - began)
 
 
 def _kept(result: Any) -> tuple[str, str, dict[str, np.ndarray], dict[str, str]]:
@@ -178,6 +178,9 @@ def _kept(result: Any) -> tuple[str, str, dict[str, np.ndarray], dict[str, str]]
         items, given = {"value": result}, True
     status, message = str(items.pop("status", "finished")), str(items.pop("message", ""))
     values, texts = {}, {}
+    taken = [name for name in ("traceback", "seconds") if name in items]
+    if taken and given:
+        raise DomainError(f"The function returned {taken[0]}, which is what a case itself has: rename it.")
     for name, value in items.items():
         array = numeric(value)
         if array is not None:

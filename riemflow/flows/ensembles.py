@@ -55,7 +55,7 @@ class Ensemble:
     def __getitem__(self, key: int | str) -> Any:
         if not isinstance(key, str):
             return self.results[key]
-        if key in ("status", "message", "error", "seconds"):
+        if key in ("status", "message", "traceback", "seconds"):
             return np.array([getattr(r, key) for r in self.results])
         if any(key in r.texts for r in self.results):
             return np.array([r.texts.get(key, "") for r in self.results])
@@ -83,8 +83,10 @@ class Ensemble:
         return np.array([r.good for r in self.results])
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row a case: its arguments that are numbers or texts, status, message, error, seconds, and what
-        of the results is one number or text. Needs pandas: ``pip install 'riemflow[tables]'``."""
+        """A table with one row a case: what of its arguments and results is one number or text.
+
+        Needs pandas: ``pip install 'riemflow[tables]'``.
+        """
         from riemflow.flows.tables import to_pandas
 
         return to_pandas(self)
@@ -181,9 +183,9 @@ def ensemble(
     n_loaded = len(found) - len(tasks)
     began, interrupted = time.perf_counter(), False
 
-    def gathered() -> Ensemble:
+    def so_far() -> Ensemble:
         stats = {"backend": backend, "n_loaded": n_loaded, "seconds": time.perf_counter() - began}
-        return _gathered(found, results, interrupted, stats)
+        return gathered(found, results, interrupted, stats)
 
     try:
         with tqdm(
@@ -204,18 +206,19 @@ def ensemble(
         interrupted = True
         if file is not None:
             file.save()
-        told: Any = KeyboardInterrupt(str(gathered().message))
-        told.partial = gathered()
+        told: Any = KeyboardInterrupt(str(so_far().message))
+        told.partial = so_far()
         raise told from interrupt
     except BaseException as error:
         if file is not None and not isinstance(error, OSError):
             file.save()
-        error.partial = gathered()  # type: ignore[attr-defined]
+        error.partial = so_far()  # type: ignore[attr-defined]
         raise
-    return gathered()
+    return so_far()
 
 
-def _gathered(cases: list[Any], results: list[CaseResult], interrupted: bool, stats: dict) -> Ensemble:
+def gathered(cases: list[Any], results: list[CaseResult], interrupted: bool, stats: dict) -> Ensemble:
+    """Put results together and say how it went."""
     bad = [k for k, r in enumerate(results) if not r.good]
     message = f"{len(results) - len(bad)} of {len(results)} cases good"
     if bad:

@@ -87,7 +87,7 @@ def mirror_flow(
     Z = common_rows(loss)
     if formulation == "auto":
         rows = Z is not None and Z.shape[0] < R.dim
-        formulation = "primal" if _is_numerical(R.conjugate) else "row-space" if rows else "dual"
+        formulation = "primal" if is_numerical(R.conjugate) else "row-space" if rows else "dual"
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
     options |= {"until_loss": until_loss, "until_gradient": until_gradient}
     if formulation == "primal":
@@ -99,10 +99,10 @@ def mirror_flow(
     return row_space_flow(of_legendre(R, w_init), loss, Z, t, options)
 
 
-def _is_numerical(Q: LegendreFunction) -> bool:
+def is_numerical(Q: LegendreFunction) -> bool:
     """Tell whether evaluating Q takes an iteration, in itself or in a part it is built from."""
     parts = [part for name in ("base", "parts", "terms") for part in np.ravel(getattr(Q, name, None) or [])]
-    return isinstance(Q, NumericalConjugate) or any(map(_is_numerical, parts))
+    return isinstance(Q, NumericalConjugate) or any(map(is_numerical, parts))
 
 
 def _primal(R, loss, w_init, t, options) -> Flow:

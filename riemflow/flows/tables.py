@@ -22,7 +22,7 @@ AXES = {
     ("x", 2): (STEP, PARAMETER),
     ("w", 1): (WEIGHT,),
 }
-OWN = ("status", "message", "error", "seconds")
+OWN = ("status", "message", "traceback", "seconds")
 
 
 def to_pandas(ensemble: Ensemble) -> Any:

@@ -2,5 +2,6 @@
 
 from riemflow.integration.batched import solve_batched
 from riemflow.integration.single import Solution, solve_ode
+from riemflow.integration.steps import SHARE
 
-__all__ = ["Solution", "solve_batched", "solve_ode"]
+__all__ = ["SHARE", "Solution", "solve_batched", "solve_ode"]

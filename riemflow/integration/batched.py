@@ -53,13 +53,14 @@ def solve_batched(
     reached : array, shape=[n]
         The share of [0, t_end] covered: 1, or less where the step underflowed or the row was given up.
     stats : dict
-        Rounds of steps and evaluated rows.
+        n_rounds of steps and n_rhs, evaluated rows; of each row, shape=[n], n_tried, its steps, and
+        next_step, the share that it would try next.
     """
     y = np.array(y0, dtype=np.float64)
     n = len(y)
     s, h = np.zeros(n), np.broadcast_to(np.asarray(first_step, dtype=float), (n,)).copy()
     active = np.arange(n)
-    alive = np.ones(n, bool)
+    alive, n_tried = np.ones(n, bool), np.zeros(n, int)
     stats = {"n_rounds": 0, "n_rhs": 0}
 
     def f(share: np.ndarray, state: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -70,6 +71,7 @@ def solve_batched(
         while len(active) and stats["n_rounds"] < most_rounds:
             stats["n_rounds"] += 1
             rows, state = active, y[active]
+            n_tried[rows] += 1
             step = np.minimum(h[rows], 1.0 - s[rows])
             stages = np.empty((_N, *state.shape))
             for k in range(_N):
@@ -91,7 +93,7 @@ def solve_batched(
             h[rows] = step * factor
             alive[rows] = h[rows] > smallest_step
             active = rows[(s[rows] < 1.0) & alive[rows]]
-    return y, s, stats
+    return y, s, {**stats, "n_tried": n_tried, "next_step": h}
 
 
 def _combined(weights: np.ndarray, stages: np.ndarray) -> np.ndarray:

@@ -188,7 +188,7 @@ class Parametrization:
         return np.einsum("ni,niab->nab", mu, self._hessian(x))
 
     def _joint_flow(self, x: np.ndarray, mu: np.ndarray) -> np.ndarray | None:
-        """ψ(x; μ) in closed form, NaN for μ outside U(x): shapes=[D], [..., d] -> shape=[..., D].
+        """ψ(x; μ) in closed form, NaN for μ outside U(x): shapes=[D] or [..., D], [..., d] -> shape=[..., D].
 
         None if there is no closed form. Subclasses of the catalogue that commute have one (equation 4).
         """
@@ -197,6 +197,11 @@ class Parametrization:
     def _closed_legendre(self, x: np.ndarray) -> LegendreFunction | None:
         """R from the start x, shape=[D], up to an affine function; None if it is not of the catalogue."""
         return None
+
+    def _joint_weights(self, x: np.ndarray, mu: np.ndarray) -> np.ndarray:
+        """G(ψ(x; μ)), the same shapes: what a flow evaluates most, for subclasses to do at once."""
+        place: Any = self._joint_flow(x, mu)
+        return self._fun(place)
 
     def _gram(self, x: np.ndarray, rows: Any) -> np.ndarray:
         """rows ∂G∂Gᵀ rowsᵀ at one x, shape=[n, n]: for many weights no d x D matrix where ∂G is sparse."""

@@ -217,8 +217,14 @@ class HadamardDifference(_Diagonal):
         return _hyperbolic(x[: self.dim], x[self.dim :]) if self.power == 2 else None
 
     def _joint_flow(self, x, mu):
-        u, v = x[: self.dim], x[self.dim :]
+        u, v = x[..., : self.dim], x[..., self.dim :]
         return np.concatenate([self._part._joint_flow(u, mu), self._part._joint_flow(v, -mu)], axis=-1)
+
+    def _joint_weights(self, x, mu):
+        if self.power != 2:
+            return super()._joint_weights(x, mu)
+        grown = np.exp(4.0 * mu)
+        return x[..., : self.dim] ** 2 * grown - x[..., self.dim :] ** 2 / grown
 
     def _speeds(self, x):
         return self._part._speeds(x[..., : self.dim]) + self._part._speeds(x[..., self.dim :])
@@ -274,7 +280,7 @@ class HadamardProduct(_Diagonal):
         return None if hyperbolic is None else 2.0 * hyperbolic
 
     def _joint_flow(self, x, mu):
-        u, v, grown, shrunk = x[: self.dim], x[self.dim :], np.exp(mu), np.exp(-mu)
+        u, v, grown, shrunk = x[..., : self.dim], x[..., self.dim :], np.exp(mu), np.exp(-mu)
         p, q = 0.5 * (u + v) * grown, 0.5 * (u - v) * shrunk
         return np.concatenate([p + q, p - q], axis=-1)
 

@@ -39,7 +39,7 @@ def same(one, other):
     """Bit by bit the same, the time taken aside."""
     assert one.cases == other.cases or str(one.cases) == str(other.cases)
     for a, b in zip(one, other, strict=True):
-        assert (a.status, a.message, a.error, a.texts) == (b.status, b.message, b.error, b.texts)
+        assert (a.status, a.message, a.traceback, a.texts) == (b.status, b.message, b.traceback, b.texts)
         assert a.values.keys() == b.values.keys()
         for name in a.values:
             np.testing.assert_array_equal(a.values[name], b.values[name])
@@ -119,9 +119,9 @@ def test_failing_cases_are_reported_and_the_rest_is_kept():
     found = rf.ensemble(sometimes, {"k": range(4)})
     assert found.status == "partly-failed" and list(found.good) == [True, False, False, True]
     assert found.message == "2 of 4 cases good; case 1 is 'raised': ValueError: one is not wanted"
-    assert "ValueError: one is not wanted" in found[1].error and "in sometimes" in found[1].error
+    assert "ValueError: one is not wanted" in found[1].traceback and "in sometimes" in found[1].traceback
     # A flow that ended early leaves what it reached.
-    assert found[2].status == "left-domain" and "ConvergenceError" in found[2].error
+    assert found[2].status == "left-domain" and "ConvergenceError" in found[2].traceback
     np.testing.assert_allclose(found[2].w[0], 2.0, rtol=1e-7)
     w = found["w"]
     np.testing.assert_allclose(w[[0, 3], :, 0], [[2.0, 4.0]] * 2, rtol=1e-6)
@@ -138,6 +138,8 @@ def test_results_of_other_kinds():
     np.testing.assert_allclose(found["w"], [[0.5, 0.5, np.nan], [1 / 3] * 3])
     bad = rf.ensemble(lambda k: {"fine": 1.0, "odd": object()}, [0])
     assert bad[0].status == "raised" and "returned odd of type object" in bad[0].message
+    taken = rf.ensemble(lambda k: {"seconds": 1.0}, [0])
+    assert taken[0].status == "raised" and "rename it" in taken[0].message
     given = rf.ensemble(lambda k: {"status": "stopped", "message": "why", "n": k}, [4])
     assert given.status == "partly-failed" and given[0].message == "why" and given["n"] == [4.0]
 
@@ -436,5 +438,5 @@ def test_on_a_dask_cluster_results_are_the_same_and_deaths_are_survived(cluster,
     assert rf.ensemble(mortal, cases, backend="dask", path=tmp_path / "sweep").stats["n_loaded"] == 8
     cases = [{"k": k, "folder": str(tmp_path), "deadly": (5,)} for k in range(8)]
     found = rf.ensemble(mortal, cases, backend="dask")
-    assert found[5].status == "worker-died" and "KilledWorker" in found[5].error
+    assert found[5].status == "worker-died" and "KilledWorker" in found[5].traceback
     assert found.good.sum() == 7
