@@ -22,11 +22,12 @@ n, d = Z.shape
 print(f"{n} samples, {d} unknowns")
 
 # %%
-# Gradient flow on the parameters, until it stops moving.
+# Gradient flow on the parameters, until it stops moving. (Without ``formulation=`` the limit would be had by
+# Newton's method, as it is below.)
 alpha = 0.1
 G = rf.parametrizations.HadamardDifference(d)
 x_init = np.full(2 * d, alpha)
-flow = rf.gradient_flow(G, rf.losses.LeastSquares(Z, Y), x_init, np.inf, rtol=1e-9)
+flow = rf.gradient_flow(G, rf.losses.LeastSquares(Z, Y), x_init, np.inf, formulation="parameters", rtol=1e-9)
 print(flow)
 
 # %%

@@ -43,7 +43,7 @@ excess_l2 = np.linalg.norm(ends, axis=1) / np.linalg.norm(least_l2) - 1
 G, loss = rf.parametrizations.HadamardDifference(d), rf.losses.LeastSquares(Z, Y)
 shown, change, gaps = [0.003, 0.1, 1.0, 10.0], [], []
 for alpha in shown:
-    flow = rf.gradient_flow(G, loss, np.full(2 * d, alpha), np.inf, rtol=1e-9)
+    flow = rf.gradient_flow(G, loss, np.full(2 * d, alpha), np.inf, formulation="parameters", rtol=1e-9)
     R = rf.legendre.HyperbolicEntropy(np.full(d, alpha), np.full(d, alpha))
     gaps.append(np.abs(flow.w[-1] - rf.minimize_bregman(R, np.zeros(d), Z, Y).w).max())
     first, last = (np.diagonal(G.cometric(x)) for x in flow.x[[0, -1]])

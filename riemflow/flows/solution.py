@@ -75,7 +75,12 @@ class Flow:
             If a time was not integrated, or this flow has no such quantity.
         """
         if self._solution is None or of not in self._maps:
-            raise DomainError(f"This flow has no dense {of!r}: ask for one of {sorted(self._maps)}.")
+            raise DomainError(
+                f"This flow has no dense {of!r}: ask for one of {sorted(self._maps)}."
+                if self._maps
+                else "This flow was not integrated, or has been through a file or a pickle: with formulation= or method= "
+                "it is integrated, and dense."
+            )
         return self._maps[of](self._solution.sol(as_float("t", t)))
 
     def __getstate__(self) -> dict[str, Any]:

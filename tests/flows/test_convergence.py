@@ -28,7 +28,9 @@ U0, V0 = np.array([0.9, 1.1, 1.0, 0.8]), np.array([1.2, 0.7, 0.8, 1.0])
 @pytest.fixture(scope="module")
 def difference():
     """The flow of u² - v² on interpolating data, to its limit."""
-    return gradient_flow(HadamardDifference(4), INTERPOLATES, np.concatenate([U0, V0]), np.inf, rtol=1e-11)
+    x_init = np.concatenate([U0, V0])
+    options = {"formulation": "parameters", "rtol": 1e-11}
+    return gradient_flow(HadamardDifference(4), INTERPOLATES, x_init, np.inf, **options)
 
 
 def test_flow_of_a_difference_of_squares_converges_to_the_minimiser(difference):

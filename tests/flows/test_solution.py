@@ -172,7 +172,7 @@ def test_a_pickled_flow_keeps_its_figures():
     again = pickle.loads(pickle.dumps(flow))
     np.testing.assert_array_equal(again.w, flow.w)
     assert repr(again) == repr(flow) and again.stats == flow.stats
-    with pytest.raises(DomainError, match="no dense"):
+    with pytest.raises(DomainError, match="a file or a pickle"):
         again.sol(0.7)
 
 
