@@ -6,7 +6,7 @@ Phase diagram of sparse regression
 Woodworth et al. (2020) found that the scale α of the start decides how many measurements are needed. By
 Corollary 4.17 of Li, Wang, Lee and Arora (2022) the flow ends where the hyperbolic entropy R_α is least:
 nearly an ℓ₁ norm for small α, which finds sparse vectors from few measurements, and nearly an ℓ₂ norm for
-large α, which does not. Every point of the diagram is the median of four cases of an ensemble.
+large α, which does not. Every point of the diagram is the median of eight cases of an ensemble.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ import numpy as np
 
 import riemflow as rf
 
-D, SPARSITY, DRAWS = 40, 3, 4
+D, SPARSITY, DRAWS = 40, 3, 8
 
 
 # %%
