@@ -129,13 +129,13 @@ class Hadamard(_Elementwise):
 
     def _joint_flow(self, x, mu):
         # |x| obeys y' = s y^{k-1} for s = k sign(x)^k: linear in y^{2-k}, or in ln y for k = 2.
-        k, size = self.power, np.abs(x)
-        rate = k * np.sign(x) ** k * mu
+        k = self.power
         if k == 1:
             return x + mu
         if k == 2:
-            return x * np.exp(rate)
-        left = 1.0 - (k - 2) * rate * size ** (k - 2)
+            return x * np.exp(2.0 * mu)
+        rate = k * np.sign(x) ** k * mu
+        left = 1.0 - (k - 2) * rate * np.abs(x) ** (k - 2)
         return x * np.where(left > 0, left, np.nan) ** (1.0 / (2 - k))
 
     def _g(self, x):

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 from problems import Regression, sparse
-from solvers import HAS_DIFFRAX, MOST_STEPS, OURS, Capped, Solve, diffrax_run
+from solvers import HAS_DIFFRAX, OURS, Capped, Solve, affordable, diffrax_run
 
 import riemflow as rf
 
@@ -33,35 +33,33 @@ def one(alpha: float, rtol: float) -> rf.Flow:
 BASE_LOSS = BASE.loss
 
 
-def looped() -> Solve:
-    return lambda rtol: np.array([one(alpha, rtol).w for alpha in STARTS])[SEEN]
-
-
 def through_ensemble() -> Solve:
     cases = [{"alpha": float(alpha)} for alpha in STARTS]
     return lambda rtol: rf.ensemble(partial(one, rtol=rtol), cases)["w"][SEEN]
 
 
-def vmapped(solver: str) -> Solve:
+def vmapped(solver: str, cap: float) -> Solve:
     import jax
     import jax.numpy as jnp
 
-    run = jax.jit(jax.vmap(diffrax_run(BASE, solver), in_axes=(0, None, 0, None, None)))
+    mapped = jax.vmap(diffrax_run(BASE, solver), in_axes=(None, 0, None, 0, None, None))
+    run = jax.jit(mapped, static_argnums=0)
     data = [jnp.asarray(a) for a in BASE.peer_data]
     x_init = jnp.asarray(STARTS[:, None] * np.ones(2 * BASE.d))
+    most_steps = affordable(lambda most: run(most, x_init, 1e-6, jnp.asarray(1e-6 * STARTS), *data)[1], cap)
 
     def solve(rtol: float) -> np.ndarray:
-        x, n_steps = run(x_init, rtol, jnp.asarray(rtol * STARTS), *data)
-        if int(n_steps.max()) >= MOST_STEPS:
+        x, n_steps = run(most_steps, x_init, rtol, jnp.asarray(rtol * STARTS), *data)
+        if int(n_steps.max()) >= most_steps:
             raise Capped
         return BASE.weights_of(np.asarray(x)[SEEN])
 
     return solve
 
 
-def makers() -> dict:
+def makers(cap: float) -> dict:
     """The methods, each made by a function of no arguments."""
-    methods = {OURS: through_ensemble if hasattr(rf, "ensemble") else looped}
+    methods = {OURS: through_ensemble}
     if HAS_DIFFRAX:
-        methods |= {f"diffrax {s}": partial(vmapped, s) for s in ("Tsit5", "Dopri8")}
+        methods |= {f"diffrax {s}": partial(vmapped, s, cap) for s in ("Tsit5", "Dopri8")}
     return methods

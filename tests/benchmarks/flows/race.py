@@ -116,6 +116,6 @@ def cold(make: Callable[[], Solve | None], rtol: float) -> float | None:
     """Seconds of a first call, nothing compiled."""
     import jax
 
-    jax.clear_caches()
     solve = make()
+    jax.clear_caches()
     return None if solve is None else timed(solve, rtol)

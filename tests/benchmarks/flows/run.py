@@ -170,7 +170,7 @@ def main(
                 makers = {method: partial(make, chosen[0], cap) for method, make in METHODS.items()}
                 races[name] = race(makers, chosen[0].reference, rounds, say)
             else:
-                races[name] = race(many_starts.makers(), many_starts.reference(), rounds, say)
+                races[name] = race(many_starts.makers(cap), many_starts.reference(), rounds, say)
             found = {
                 n: {m: dataclasses.asdict(e) for m, e in entries.items()} for n, entries in races.items()
             }

@@ -20,7 +20,7 @@ from scipy.integrate import solve_ivp
 import riemflow as rf
 
 Solve = Callable[[float], np.ndarray]
-MOST_STEPS = 1_000_000  # of diffrax, which takes no time limit
+TRIAL_STEPS = 300
 
 HAS_TORCHDIFFEQ = bool(importlib.util.find_spec("torchdiffeq"))
 NO_TORCHDIFFEQ = "torchdiffeq is not installed, and is not compared."
@@ -96,24 +96,31 @@ def _diffrax(problem: Problem, solver: str, cap: float) -> Solve:
     import jax
     import jax.numpy as jnp
 
-    run = jax.jit(diffrax_run(problem, solver))
+    run = jax.jit(diffrax_run(problem, solver), static_argnums=0)
     data = [jnp.asarray(a) for a in problem.peer_data]
     x_init = jnp.asarray(problem.x_init)
+    most_steps = affordable(lambda most: run(most, x_init, 1e-6, 1e-6 * problem.scale, *data)[1], cap)
 
     def solve(rtol: float, atol: float | None = None) -> np.ndarray:
         atol = rtol * problem.scale if atol is None else atol
-        began = time.perf_counter()
-        x, n_steps = run(x_init, rtol, atol, *data)
-        x = np.asarray(x)
-        if int(n_steps) >= MOST_STEPS or time.perf_counter() - began > cap:
+        x, n_steps = run(most_steps, x_init, rtol, atol, *data)
+        if int(n_steps) >= most_steps:
             raise Capped
-        return problem.weights_of(x)
+        return problem.weights_of(np.asarray(x))
 
     return solve
 
 
+def affordable(trial: Callable[[int], Any], cap: float) -> int:
+    """How many steps diffrax, which takes no time limit, takes in `cap` seconds, by a trial of some."""
+    trial(TRIAL_STEPS).block_until_ready()  # compiles
+    began = time.perf_counter()
+    n_steps = int(np.max(trial(TRIAL_STEPS)))
+    return int(cap * n_steps / (time.perf_counter() - began))
+
+
 def diffrax_run(problem: Problem, solver: str) -> Callable[..., tuple[Any, Any]]:
-    """(x_init, rtol, atol, Z, Y) -> x at the output times, and the number of steps; to be compiled."""
+    """(max_steps, x_init, rtol, atol, Z, Y) -> x at the output times, and the number of steps."""
     import diffrax
     import jax
     import jax.numpy as jnp
@@ -122,7 +129,7 @@ def diffrax_run(problem: Problem, solver: str) -> Callable[..., tuple[Any, Any]]
     term = diffrax.ODETerm(lambda t, x, data: problem.velocity(jnp, x, *data))
     saveat = diffrax.SaveAt(ts=jnp.asarray(problem.times))
 
-    def run(x_init, rtol, atol, Z, Y):
+    def run(max_steps, x_init, rtol, atol, Z, Y):
         solution = diffrax.diffeqsolve(
             term,
             getattr(diffrax, solver)(),
@@ -133,7 +140,7 @@ def diffrax_run(problem: Problem, solver: str) -> Callable[..., tuple[Any, Any]]
             (Z, Y),
             saveat=saveat,
             stepsize_controller=diffrax.PIDController(rtol, atol),
-            max_steps=MOST_STEPS,
+            max_steps=max_steps,
             throw=False,
         )
         return solution.ys, solution.stats["num_steps"]
