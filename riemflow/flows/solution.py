@@ -78,7 +78,7 @@ class Flow:
             raise DomainError(
                 f"This flow has no dense {of!r}: ask for one of {sorted(self._maps)}."
                 if self._maps
-                else "This flow was not integrated, or has been through a file or a pickle: with formulation= or "
+                else "This flow was not integrated, or was in a file or a pickle: with formulation= or "
                 "method= it is integrated, and dense."
             )
         return self._maps[of](self._solution.sol(as_float("t", t)))
