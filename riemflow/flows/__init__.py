@@ -2,28 +2,28 @@
 
 from riemflow.flows.atlas import atlas_flow
 from riemflow.flows.bregman import check_bregman_function
-from riemflow.flows.cases import CaseResult
-from riemflow.flows.central_path import CentralPath, central_path
 from riemflow.flows.convergence import check_bregman_decrease, check_limit_optimality, check_loss_decrease
-from riemflow.flows.descent import Descent, gradient_descent, mirror_descent
-from riemflow.flows.descent_gap import check_descents
+from riemflow.flows.descents.descent import Descent, gradient_descent, mirror_descent
+from riemflow.flows.descents.descent_gap import check_descents
+from riemflow.flows.descents.step_sizes import Backtracking
 from riemflow.flows.development import cartan_development
-from riemflow.flows.ensembles import Ensemble, ensemble
+from riemflow.flows.ensembles.cases import CaseResult
+from riemflow.flows.ensembles.ensemble import Ensemble, ensemble
+from riemflow.flows.ensembles.many_starts import gradient_flows, mirror_flows
 from riemflow.flows.gradient import gradient_flow
-from riemflow.flows.implicit_bias import (
+from riemflow.flows.limits.bregman_minimum import BregmanMinimum, minimize_bregman
+from riemflow.flows.limits.central_path import CentralPath, central_path
+from riemflow.flows.limits.implicit_bias import (
     ImplicitBias,
     RegularizationPath,
     implicit_bias,
     regularization_path,
 )
-from riemflow.flows.limits import BregmanMinimum, minimize_bregman
+from riemflow.flows.limits.margins import MaximumMargin, maximum_margin
 from riemflow.flows.log_time import logistic_flow
-from riemflow.flows.many_starts import gradient_flows, mirror_flows
-from riemflow.flows.margins import MaximumMargin, maximum_margin
 from riemflow.flows.mirror import mirror_flow
 from riemflow.flows.riemannian import riemannian_gradient_flow
 from riemflow.flows.solution import Flow
-from riemflow.flows.step_sizes import Backtracking
 
 __all__ = [
     "Backtracking",

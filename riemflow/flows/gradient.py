@@ -9,8 +9,8 @@ import numpy as np
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, NoClosedFormError, ShapeError
-from riemflow.flows.at_infinity import limit_flow
 from riemflow.flows.dual_forms import common_rows, dual_flow, of_parametrization, row_space_flow
+from riemflow.flows.limits.at_infinity import limit_flow
 from riemflow.flows.rest import MOST, in_parameters, terms
 from riemflow.flows.solution import Flow, output_times, run_flow
 from riemflow.losses import as_loss

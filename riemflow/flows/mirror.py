@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.at_infinity import closed_flow
 from riemflow.flows.dual_forms import common_rows, dual_flow, of_legendre, row_space_flow
+from riemflow.flows.limits.at_infinity import closed_flow
 from riemflow.flows.rest import MOST, along, terms, under_metric
 from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.legendre.conjugate import NumericalConjugate

@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from riemflow.commuting.legendre import legendre_from_parametrization
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.flows.gradient import gradient_flow
-from riemflow.flows.limits import BregmanMinimum, minimize_bregman
+from riemflow.flows.limits.bregman_minimum import BregmanMinimum, minimize_bregman
 from riemflow.flows.solution import Flow
 from riemflow.legendre.entropies import HyperbolicEntropy
 from riemflow.legendre.function import LegendreFunction

@@ -315,7 +315,7 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path, monkeypatch):
         if "shapes_0" in arrays:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("riemflow.flows.case_file.write_archive", full)
+    monkeypatch.setattr("riemflow.flows.ensembles.case_file.write_archive", full)
     with pytest.raises(OSError, match="No space") as caught:
         rf.ensemble(Counted(), [{"k": 0}], path=tmp_path / "sweep")
     assert caught.value.partial["square"].tolist() == [0.0]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import ShapeError
-from riemflow.flows.cases import CaseResult
 from riemflow.flows.dual_forms import common_rows
-from riemflow.flows.ensembles import Ensemble, ensemble, gathered
+from riemflow.flows.ensembles.cases import CaseResult
+from riemflow.flows.ensembles.ensemble import Ensemble, ensemble, gathered
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.mirror import is_numerical, mirror_flow
 from riemflow.flows.solution import output_times

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
-from riemflow.flows.dual_newton import Dual, Newton, minimise
+from riemflow.flows.limits.dual_newton import Dual, Newton, minimise
 from riemflow.flows.solution import Flow
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import Linear

@@ -9,7 +9,7 @@ import numpy as np
 
 from riemflow.commuting.checks import Check
 from riemflow.errors import DomainError
-from riemflow.flows.descent import gradient_descent, mirror_descent
+from riemflow.flows.descents.descent import gradient_descent, mirror_descent
 from riemflow.legendre.function import EPS, LegendreFunction
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_count, as_number, require_kind

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
-from riemflow.flows.step_sizes import Trial, as_rule
+from riemflow.flows.descents.step_sizes import Trial, as_rule
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import LinearModelLoss, Loss, Piecewise, as_loss
 from riemflow.parametrizations.parametrization import Parametrization

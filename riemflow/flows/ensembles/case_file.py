@@ -11,7 +11,7 @@ import numpy as np
 from riemflow.embedding.archive import read_archive, write_archive
 from riemflow.embedding.files import with_suffix
 from riemflow.errors import FileFormatError
-from riemflow.flows.cases import MISSING, CaseResult
+from riemflow.flows.ensembles.cases import MISSING, CaseResult
 
 FORMAT, VERSION = "riemflow ensemble", 1
 PAUSE = 1.0  # seconds between two writings, at the least

@@ -9,7 +9,7 @@ from scipy.linalg import expm
 import riemflow as rf
 from riemflow.autodiff import anp
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows import many_starts
+from riemflow.flows.ensembles import many_starts
 from riemflow.parametrizations import (
     DiagonalMeasurements,
     Exponential,

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, hstack, issparse
 
 from riemflow.errors import ConvergenceError, DomainError
-from riemflow.flows.dual_newton import Dual, Newton, minimise
+from riemflow.flows.limits.dual_newton import Dual, Newton, minimise
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
 from riemflow.legendre.entropies import HyperbolicEntropy, NegativeEntropy
 from riemflow.legendre.function import LegendreFunction

@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from riemflow.errors import DomainError
-from riemflow.flows.backends import check_backend, run_cases
-from riemflow.flows.case_file import CaseFile
-from riemflow.flows.cases import MISSING, CaseResult, as_cases, fingerprint
+from riemflow.flows.ensembles.backends import check_backend, run_cases
+from riemflow.flows.ensembles.case_file import CaseFile
+from riemflow.flows.ensembles.cases import MISSING, CaseResult, as_cases, fingerprint
 from riemflow.validation import as_count
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Ensemble:
 
         Needs pandas: ``pip install 'riemflow[tables]'``.
         """
-        from riemflow.flows.tables import to_pandas
+        from riemflow.flows.ensembles.tables import to_pandas
 
         return to_pandas(self)
 
@@ -97,7 +97,7 @@ class Ensemble:
         A flow's t, w, x and mu have the axes step, i (weights) and j (parameters); an argument called like a
         result is ``case_`` and its name. Needs xarray: ``pip install 'riemflow[tables]'``.
         """
-        from riemflow.flows.tables import to_xarray
+        from riemflow.flows.ensembles.tables import to_xarray
 
         return to_xarray(self)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from riemflow.flows.cases import numeric
+from riemflow.flows.ensembles.cases import numeric
 
 if TYPE_CHECKING:
-    from riemflow.flows.ensembles import Ensemble
+    from riemflow.flows.ensembles.ensemble import Ensemble
 
 # The axes of what flows and descents give, by name and number of axes.
 STEP, WEIGHT, PARAMETER = "step", "i", "j"

@@ -11,9 +11,9 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import lsqr
 
 from riemflow.errors import ConvergenceError, DomainError
-from riemflow.flows.central_path import linear_flow
-from riemflow.flows.limits import BregmanMinimum, bregman_minimum
-from riemflow.flows.margins import maximum_margin, separation, signed_rows
+from riemflow.flows.limits.bregman_minimum import BregmanMinimum, bregman_minimum
+from riemflow.flows.limits.central_path import linear_flow
+from riemflow.flows.limits.margins import maximum_margin, separation, signed_rows
 from riemflow.flows.solution import Flow, output_times, require_good
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import LeastSquares, Linear, LinearModelLoss, Logistic, Loss, Piecewise

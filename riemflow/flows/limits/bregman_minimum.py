@@ -10,7 +10,16 @@ from scipy.linalg import lapack
 from scipy.sparse import issparse
 
 from riemflow.errors import ConvergenceError, ShapeError
-from riemflow.flows.dual_newton import EPS, Dual, Newton, follow, is_alone, is_moving, minimise, on_face
+from riemflow.flows.limits.dual_newton import (
+    EPS,
+    Dual,
+    Newton,
+    follow,
+    is_alone,
+    is_moving,
+    minimise,
+    on_face,
+)
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.separable import scale_columns
 from riemflow.validation import as_points, as_rows, require_kind

@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.backend.reduction import dumps
 
 from riemflow.errors import DomainError
-from riemflow.flows.cases import CaseResult, run_case
+from riemflow.flows.ensembles.cases import CaseResult, run_case
 
 BACKENDS = (None, "loky", "threading", "dask")
 ALONE = 2  # deaths of a worker that a case may have caused, after which it is run by itself

@@ -1,0 +1,1 @@
+"""Discrete steps: gradient and mirror descent, their step sizes, and the gap between them."""

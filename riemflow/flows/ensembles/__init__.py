@@ -1,0 +1,1 @@
+"""Many flows: of cases on many cores or machines, and of many starts integrated together."""
