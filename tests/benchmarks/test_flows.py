@@ -105,6 +105,8 @@ def test_a_quick_run_writes_its_tables(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     for name, entry in results["races"]["A"].items():
         assert entry["status"] == "ok" and entry["error"] <= 1e-6 and len(entry["rounds"]) >= 1, name
+        # What is timed is compiled, from the first round on.
+        assert entry["cold"] is None or max(entry["rounds"]) < 0.5 * entry["cold"], name
     for row in results["limits"]:
         assert row["residual"] < 1e-12 and row["kkt"] < 1e-10
     [errors] = results["small"].values()

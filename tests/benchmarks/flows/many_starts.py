@@ -38,6 +38,11 @@ def through_ensemble() -> Solve:
     return lambda rtol: rf.ensemble(partial(one, rtol=rtol), cases)["w"][SEEN]
 
 
+def together() -> Solve:
+    G, x_init = rf.parametrizations.HadamardDifference(BASE.d), STARTS[:, None] * np.ones(2 * BASE.d)
+    return lambda rtol: rf.gradient_flows(G, BASE_LOSS, x_init, BASE.times, rtol=rtol)["w"][SEEN]
+
+
 def vmapped(solver: str, cap: float) -> Solve:
     import jax
     import jax.numpy as jnp
@@ -59,7 +64,7 @@ def vmapped(solver: str, cap: float) -> Solve:
 
 def makers(cap: float) -> dict:
     """The methods, each made by a function of no arguments."""
-    methods = {OURS: through_ensemble}
+    methods: dict = {OURS: through_ensemble, "riemflow gradient_flows": together}
     if HAS_DIFFRAX:
         methods |= {f"diffrax {s}": partial(vmapped, s, cap) for s in ("Tsit5", "Dopri8")}
     return methods
