@@ -130,7 +130,10 @@ class LogSumExp(LogPartition):
         return np.where(top == 0.0, np.log1p(rest), top + np.log(np.exp(-top) + rest))
 
     def _gradient(self, w):
-        return self._probabilities(w)[..., 1:]
+        top = np.maximum(w.max(axis=-1, keepdims=True), 0.0)
+        p = np.exp(w - top)
+        p /= np.exp(-top) + p.sum(axis=-1, keepdims=True)
+        return p
 
     # ∇²R = diag(p) - p pᵀ, but moments about the mean lose no digits.
 
