@@ -207,6 +207,8 @@ def test_a_seed_gives_the_same_embedding_and_another_one_another(ambient_dim):
 
 
 SOLVE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 import autograd.numpy as anp, riemflow as rf
 R = rf.LegendreFunction(lambda w: anp.log(1 + anp.sum(anp.exp(w), -1)) + 0.05 * anp.sum(w**2, -1), 3)
 try:
