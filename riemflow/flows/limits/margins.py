@@ -271,6 +271,18 @@ def _smooth_margin(R: LegendreFunction, rows: Any, cost: _Cost) -> MaximumMargin
         active[np.argmax(missed / lengths)] = True
         while True:
             part = np.flatnonzero(active)
+            null = _dependence(rows[part])
+            if null is not None:
+                # Along it w stays and the dual value grows, by as much as the row that entered was missed:
+                # until a multiplier is zero, whose row leaves.
+                falling = null < 0
+                if not falling.any():
+                    _refuse("a positive combination of y_i z_i vanishes.")
+                steps = np.where(falling, alpha[part] / np.where(falling, -null, 1.0), np.inf)
+                alpha[part] = np.maximum(alpha[part] + steps.min() * null, 0.0)
+                alpha[part[np.argmin(steps)]] = 0.0
+                active[part[np.argmin(steps)]] = False
+                continue
             dual = Dual(Q, start, rows[part], np.full(len(part), FAR))
             with np.errstate(all="ignore"):
                 state = minimise(dual, Newton(alpha[part], w))
@@ -303,6 +315,17 @@ def _smooth_margin(R: LegendreFunction, rows: Any, cost: _Cost) -> MaximumMargin
         residual,
         "converged",
     )
+
+
+def _dependence(rows: Any) -> np.ndarray | None:
+    """v with vᵀ rows = 0 and Σ v_i > 0, shape=[k]; None if the rows are independent."""
+    rows = rows.toarray() if issparse(rows) else rows
+    scale = np.linalg.norm(rows, axis=1)
+    U, singular, _ = np.linalg.svd(rows / scale[:, None])
+    if len(singular) == len(rows) and singular[-1] > 1e-12:
+        return None
+    null = U[:, -1] / scale
+    return null * np.copysign(1.0, null.sum())
 
 
 def _norm(R: LegendreFunction, w: np.ndarray, cost: _Cost) -> float:
