@@ -44,6 +44,8 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
 
 def write_archive(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays to an .npz file, which appears complete or not at all; an OSError if it cannot be."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}. Make it first.")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with scratch.open("wb") as file:
