@@ -10,6 +10,7 @@ import numpy as np
 from riemflow.errors import DomainError, RiemflowError
 from riemflow.legendre.function import LegendreFunction, least_eigenvalue
 from riemflow.parametrizations.parametrization import Parametrization
+from riemflow.spaces import SpaceMetric
 from riemflow.validation import as_points, check_vectorised, evaluate, require_inside, short
 
 if TYPE_CHECKING:
@@ -189,12 +190,9 @@ def _of_legendre(R: LegendreFunction) -> Metric:
 
 
 def _of_space(space: Any) -> Metric:
-    # Whoever has a space has paid for importing geomstats.
-    from riemflow.geometry.hessian_manifold import HessianMetric
-    from riemflow.geometry.space_metric import SpaceMetric
-
-    if isinstance(getattr(space, "metric", None), HessianMetric):
-        return _of_legendre(space.legendre_function)
+    R = getattr(getattr(space, "metric", None), "legendre_function", None)
+    if isinstance(R, LegendreFunction):
+        return _of_legendre(R)
     g = SpaceMetric(space)
     return Metric(g.matrix, g.belongs, g.dim, name=g.name, place=f"the space {g.name}")
 

@@ -10,6 +10,7 @@ from riemflow.errors import ShapeError
 from riemflow.flows.rest import MOST, along, terms, under_metric
 from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
 from riemflow.losses import as_loss
+from riemflow.spaces import SpaceMetric
 from riemflow.validation import as_points, require_inside
 
 
@@ -51,9 +52,6 @@ def riemannian_gradient_flow(
     ConvergenceError
         If the flow leaves the space, does not converge (t = inf), or the integrator fails.
     """
-    # Whoever has a space has paid for importing geomstats.
-    from riemflow.geometry.space_metric import SpaceMetric
-
     g = SpaceMetric(space)
     dim = g.dim
     loss = as_loss(loss, dim)

@@ -12,7 +12,7 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from riemflow.commuting import classify, legendre_from_parametrization
 from riemflow.errors import NotMirrorFlowError
-from riemflow.geometry.hessian_manifold import GeodesicSolver
+from riemflow.geometry.geodesics import GeodesicSolver
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_points
 

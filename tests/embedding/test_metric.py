@@ -18,7 +18,7 @@ from riemflow.embedding import bracket_defect
 from riemflow.embedding.metric import as_metric
 from riemflow.errors import DomainError, NoClosedFormError, ShapeError
 from riemflow.geometry import HessianManifold, InducedManifold
-from riemflow.geometry.space_metric import SpaceMetric
+from riemflow.spaces import SpaceMetric
 
 EYE = np.eye(2)
 DOWNHILL = rf.losses.Linear([0.3, -0.5, 0.2])
