@@ -55,6 +55,7 @@ from riemflow.flows import (
     mirror_flow,
     mirror_flows,
     regularization_path,
+    riemannian_gradient_descent,
     riemannian_gradient_flow,
 )
 from riemflow.legendre.function import LegendreFunction
@@ -119,6 +120,7 @@ __all__ = [
     "parametrization_from_legendre",
     "parametrizations",
     "regularization_path",
+    "riemannian_gradient_descent",
     "riemannian_gradient_flow",
     "verify_forward",
     "verify_reverse",

@@ -88,9 +88,9 @@ class Flow:
         return {**self.__dict__, "_solution": None, "_maps": {}}
 
     def __repr__(self) -> str:
-        stats = self.stats
+        stats, d = self.stats, " x ".join(map(str, self.w.shape[1:]))
         return (
-            f"Flow({self.status}: {self.message}; d = {self.w.shape[1]}, {stats['formulation']} form, "
+            f"Flow({self.status}: {self.message}; d = {d}, {stats['formulation']} form, "
             f"{stats['n_steps']} steps of {stats['method']}, {stats['seconds']:.2f} s)"
         )
 
