@@ -8,13 +8,13 @@ To add a space to a suite, add a line to the dictionary of `suite`, which return
 The dictionary's functions return what geomstats' suites want as attributes: `space`, for diffeomorphisms also
 `diffeo` and `image_space`, and if wanted a `data_generator` with `random_point(n_points)`,
 `random_tangent_vec(base_point)` and `point_to_project(n_points)`; see `Inside`. Every test of a suite that
-makes its own data is run, and every method is tried on batches. A test that does not apply is named in `skip`.
+makes its own data is run, and every method is tried on batches. What does not apply is named in `skip`.
 
-Unlike geomstats' parametrizers, this has no retries, swallows no `NotImplementedError` and no missing automatic
-derivative, fixes the seed of each test, and compares with the relative tolerance rtol instead of 1e-5.
+Unlike geomstats' parametrizers, this has no retries, swallows no `NotImplementedError` and no missing
+automatic derivative, fixes the seed of each test, and compares with a relative tolerance other than 1e-5.
 
-geomstats' backend is fixed per process. `run_again_on_autograd(__file__)` runs a test file once more, in a new
-process, on its autograd backend; call it from a test that `on_numpy` marks.
+geomstats' backend is fixed per process. `run_again_on_autograd(__file__)` runs a test file once more, in a
+new process, on its autograd backend; call it from a test that `on_numpy` marks.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Inside(EmbeddedSpaceRandomDataGenerator):
         self._sample = sample
 
     def random_point(self, n_points=1):
-        points = self._sample(np.random.default_rng(np.random.randint(2**31)), n_points)
+        seed = int(1e9 * gs.random.rand(1)[0])  # drawn from the seed that `run` sets
+        points = self._sample(np.random.default_rng(seed), n_points)
         return points[0] if n_points == 1 else points
 
 
@@ -132,7 +133,7 @@ def suite(
         They return the attributes that the suite wants. Each is called once.
     atol, rtol : float
     skip : collection of str
-        Names, without the numbers behind them, of tests that do not apply. Others than the suite's are refused.
+        Names, without the numbers behind them, of tests that do not apply; unknown ones are refused.
     only : callable
         Which of the names to run.
     """
@@ -152,7 +153,7 @@ def suite(
 
 
 def run_again_on_autograd(file: str, *options: str) -> None:
-    """Run the tests of a file, default markers and all, in a process whose geomstats has the autograd backend."""
+    """Run the tests of a file, default markers and all, in a process on geomstats' autograd backend."""
     environment = {**os.environ, "GEOMSTATS_BACKEND": "autograd"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, file]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
