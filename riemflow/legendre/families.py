@@ -60,6 +60,15 @@ class Gamma(LegendreFunction):
                 third[..., i, j, k] = 1.0 / c**2
         return third
 
+    def _fourth(self, w):
+        a, c = w[..., 0], w[..., 1]
+        fourth = np.zeros((*w.shape, 2, 2, 2))
+        with np.errstate(over="ignore"):
+            fourth[..., 0, 0, 0, 0], fourth[..., 1, 1, 1, 1] = polygamma(3, a), 6.0 * a / c**4
+            for i, j, k, m in ((0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0)):
+                fourth[..., i, j, k, m] = -2.0 / c**3
+        return fourth
+
     def _belongs(self, w):
         return np.isfinite(w).all(axis=-1) & (w[..., 0] > 0) & (w[..., 1] < 0)
 
@@ -96,6 +105,14 @@ class Dirichlet(LegendreFunction):
             third[...] = -polygamma(2, w.sum(axis=-1))[..., None, None, None]
             third[..., i, i, i] += polygamma(2, w)
         return third
+
+    def _fourth(self, w):
+        fourth = np.empty((*w.shape, self.dim, self.dim, self.dim))
+        i = np.arange(self.dim)
+        with np.errstate(over="ignore"):
+            fourth[...] = -polygamma(3, w.sum(axis=-1))[..., None, None, None, None]
+            fourth[..., i, i, i, i] += polygamma(3, w)
+        return fourth
 
     def _third_along(self, w, v):
         with np.errstate(over="ignore"):
