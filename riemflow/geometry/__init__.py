@@ -7,4 +7,11 @@ from riemflow.geometry.hessian_metric import HessianMetric
 from riemflow.geometry.induced_manifold import InducedManifold, InducedMetric
 from riemflow.geometry.submanifold_metric import SubmanifoldMetric
 
-__all__ = ["EmbeddedSubmanifold", "HessianManifold", "HessianMetric", "InducedManifold", "InducedMetric", "SubmanifoldMetric"]
+__all__ = [
+    "EmbeddedSubmanifold",
+    "HessianManifold",
+    "HessianMetric",
+    "InducedManifold",
+    "InducedMetric",
+    "SubmanifoldMetric",
+]

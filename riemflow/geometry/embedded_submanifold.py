@@ -194,7 +194,7 @@ class EmbeddedSubmanifold(ImmersedSet):
         return np.broadcast_to(vector, np.broadcast_shapes(vector.shape, base.shape)).copy()
 
     def tangent_frame(self, base_point):
-        """Return an orthonormal basis of the tangent space as columns: shape=[..., d] -> shape=[..., D, d]."""
+        """Return an orthonormal basis of the tangent space: shape=[..., d] -> shape=[..., D, d], columns."""
         return tangent_frame(self.jacobian_immersion(base_point))[0]
 
     def tangent_projection(self, vector, base_point):
