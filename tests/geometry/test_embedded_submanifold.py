@@ -447,6 +447,13 @@ def test_bad_arguments_are_refused():
     assert not S.is_tangent(np.ones((2, 4)), w).any()
 
 
+def test_a_parametrization_cannot_live_on_coordinates():
+    """Taken for a manifold of R^D, the open set of w would be another one."""
+    S = submanifold("entropy")
+    with pytest.raises(DomainError, match=r"coordinates, not points of R\^D"):
+        rf.Parametrization(lambda x: x**2, 3, manifold=S)
+
+
 def test_an_atlas_is_refused_and_its_charts_are_not():
     atlas = rf.embed(legendre.LogSumExp(2), box(2), method="atlas", tol=1e-6)
     with pytest.raises(DomainError, match="charts"):
