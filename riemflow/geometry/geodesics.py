@@ -1,66 +1,184 @@
-"""Geodesics of metrics that need not be complete, by integrators that keep many digits."""
+"""Geodesics as geomstats' solvers and metrics ask for them: checked arguments, clear errors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from geomstats.geometry.base import VectorSpaceOpenSet
-from geomstats.numerics.geodesic import ExpSolver
+from geomstats.numerics.geodesic import ExpSolver, LogSolver
 
-from riemflow.errors import ConvergenceError
-from riemflow.integration import solve_batched
-from riemflow.validation import as_points, require_inside, short
-
-RTOL, ATOL = 1e-12, 1e-13
+from riemflow.errors import ConvergenceError, ShapeError
+from riemflow.geometry.models import Geodesics
+from riemflow.validation import as_float, as_points, require_inside, short
 
 
-class GeodesicSolver(ExpSolver):
-    """Geodesics by DOP853, where geomstats takes Euler steps, for metrics with a `geodesic_acceleration`.
+class GeodesicSolver(ExpSolver, LogSolver):
+    """Exponential map, logarithm, geodesics and parallel transport on an open set of R^d.
+
+    Parameters
+    ----------
+    space : VectorSpaceOpenSet
+    geodesics : Geodesics
+        How they are found: in closed form, or by integration.
 
     Raises
     ------
     ConvergenceError
         If a geodesic leaves the space before the time asked for: the metric need not be complete. Its
-        `partial` holds the points reached.
+        `partial` holds the points reached. If no geodesic between two points is found: its `partial`
+        holds the best initial velocities.
+    DomainError, ShapeError
+        If a point lies outside the space, or an argument is not finite or of the wrong shape.
     """
 
-    def __init__(self, space: VectorSpaceOpenSet):
-        super().__init__(solves_ivp=True)
-        self._space = space
+    def __init__(self, space: VectorSpaceOpenSet, geodesics: Geodesics):
+        ExpSolver.__init__(self, solves_ivp=True)
+        LogSolver.__init__(self, solves_bvp=True)
+        self._space, self._geodesics = space, geodesics
 
     def exp(self, tangent_vec, base_point):
-        """Exponential map: shapes=[..., dim] -> shape=[..., dim]."""
-        d, space = self._space.dim, self._space
-        base_point = as_points("base_point", base_point, d)
-        require_inside("base_point", base_point, space.belongs, str(space), "move it inside.")
-        velocity, start = np.broadcast_arrays(as_points("tangent_vec", tangent_vec, d), base_point)
-        batch, velocity, start = start.shape, velocity.reshape(-1, d), start.reshape(-1, d)
+        """exp_w(v), the point at time 1 of the geodesic from w with velocity v: shapes=[..., dim]."""
+        v, w = self._vectors(tangent_vec, "tangent_vec"), self._points(base_point, "base_point")
+        return self._exp(*_broadcast(v, w))
 
-        def rhs(t, y, rows):
-            position, speed = y[:, :d], y[:, d:]
-            inside = np.asarray(space.belongs(position))
-            out = np.full(y.shape, np.nan)
-            out[inside, :d] = speed[inside]
-            out[inside, d:] = space.metric.geodesic_acceleration(position[inside], speed[inside])
-            return out
+    def log(self, point, base_point):
+        """The v with exp_w(v) = q, 0 if they are equal: shapes=[..., dim] -> shape=[..., dim]."""
+        q, w = self._points(point, "point"), self._points(base_point, "base_point")
+        return self._log(*_broadcast(q, w))
 
-        y0 = np.concatenate([start, velocity], axis=-1)
-        y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL)
+    def transport(self, tangent_vec, base_point, direction=None, end_point=None):
+        """A vector carried parallel along a geodesic, given by its velocity or its end point.
+
+        Shapes=[..., dim] -> shape=[..., dim].
+        """
+        if (direction is None) == (end_point is None):
+            raise ValueError("Parallel transport takes either direction or end_point, and one of them.")
+        u, w = self._vectors(tangent_vec, "tangent_vec"), self._points(base_point, "base_point")
+        if end_point is None:
+            u, w, v = _broadcast(u, w, self._vectors(direction, "direction"))
+        else:
+            u, w, q = _broadcast(u, w, self._points(end_point, "end_point"))
+            v = self._log(q, w)
+        moved = u.copy()
+        moves = (v != 0).any(axis=-1) & (u != 0).any(axis=-1)
+        moved[moves], reached = self._geodesics.transport(u[moves], v[moves], w[moves])
+        self._require_reached(reached, moved, moves, v, w)
+        return moved
+
+    def geodesic_ivp(self, tangent_vec, base_point) -> Callable[[Any], np.ndarray]:
+        """Return t -> exp(t · tangent_vec), t of any sign: shape=[n_times] -> shape=[..., n_times, dim]."""
+        v, w = self._vectors(tangent_vec, "tangent_vec"), self._points(base_point, "base_point")
+        v, w = (rows[..., None, :] for rows in _broadcast(v, w))
+
+        def path(t):
+            return self._exp(*_broadcast(_times(t)[:, None] * v, w))
+
+        return path
+
+    def geodesic_bvp(self, point, base_point) -> Callable[[Any], np.ndarray]:
+        """As `geodesic_ivp`, for the geodesic that is at base_point at time 0 and at point at 1."""
+        q, w = _broadcast(self._points(point, "point"), self._points(base_point, "base_point"))
+        v0, v1 = self._log(q, w), -self._log(w, q)
+        (q, w, v0, v1) = (rows[..., None, :] for rows in (q, w, v0, v1))
+
+        def path(t):
+            times = _times(t)[:, None]
+            # From the nearer end: it is met exactly, and errors grow over half the way only.
+            late = times > 0.5
+            return self._exp(
+                *_broadcast(np.where(late, (times - 1.0) * v1, times * v0), np.where(late, q, w))
+            )
+
+        return path
+
+    def _points(self, points: Any, name: str) -> np.ndarray:
+        points = as_points(name, points, self._space.dim)
+        require_inside(name, points, self._space.belongs, str(self._space), "move it inside.")
+        return points
+
+    def _vectors(self, vectors: Any, name: str) -> np.ndarray:
+        return as_points(name, vectors, self._space.dim)
+
+    def _exp(self, v: np.ndarray, w: np.ndarray) -> np.ndarray:
+        end = w.copy()
+        moves = (v != 0).any(axis=-1)
+        end[moves], reached = self._geodesics.exp(v[moves], w[moves])
+        # A geodesic that is known for all times may still come nearer to the boundary than float64 can tell.
+        lost = ~np.asarray(self._space.belongs(end[moves]))
+        reached = np.where(lost & (reached == 1.0), np.nextafter(1.0, 0.0), reached)
+        self._require_reached(reached, end, moves, v, w)
+        return end
+
+    def _log(self, q: np.ndarray, w: np.ndarray) -> np.ndarray:
+        vector = np.zeros(w.shape)
+        apart = (q != w).any(axis=-1)
+        vector[apart], found = self._geodesics.log(q[apart], w[apart])
+        found = found & np.isfinite(vector[apart]).all(axis=-1)
+        if not found.all():
+            k = int(np.argmin(found))
+            raise ConvergenceError(
+                f"No geodesic from base_point {short(w[apart][k])} to point {short(q[apart][k])} was found "
+                f"in {self._space} ({int((~found).sum())} of {found.size} pairs): the shortest way may leave "
+                "the space, or come too near its boundary; take points closer together.",
+                partial=vector,
+            )
+        return vector
+
+    def _require_reached(self, reached, partial, moves, v, w) -> None:
         if (reached < 1.0).any():
             k = int(np.argmin(reached))
             raise ConvergenceError(
-                f"The geodesic from {short(start[k])} with velocity {short(velocity[k])} leaves {space} "
-                f"after the fraction {reached[k]:.6g} of the time: shorten tangent_vec.",
-                partial=y[:, :d].reshape(batch),
+                f"The geodesic from {short(w[moves][k])} with velocity {short(v[moves][k])} leaves "
+                f"{self._space} after the fraction {reached[k]:.6g} of the time: shorten its velocity.",
+                partial=partial,
             )
-        return y[:, :d].reshape(batch)
 
-    def geodesic_ivp(self, tangent_vec, base_point):
-        """Return t -> points, shape=[..., n_times, dim], of the geodesic: exp(t · tangent_vec)."""
-        tangent_vec, base_point = np.broadcast_arrays(tangent_vec, base_point)
 
-        def path(t):
-            times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-            vectors = times[:, None] * tangent_vec[..., None, :]
-            return self.exp(vectors, base_point[..., None, :])
+class GeodesicMetric:
+    """What a metric whose `exp_solver` is a `GeodesicSolver` adds to geomstats' RiemannianMetric."""
 
-        return path
+    exp_solver: GeodesicSolver
+
+    def parallel_transport(self, tangent_vec, base_point, direction=None, end_point=None):
+        """Levi-Civita's parallel transport: ``u' = -Γ(w', u)`` along a geodesic from base_point.
+
+        Parameters
+        ----------
+        tangent_vec : array-like, shape=[..., dim]
+            The vector that is carried.
+        base_point : array-like, shape=[..., dim]
+        direction : array-like, shape=[..., dim], optional
+            The geodesic's velocity, followed to time 1.
+        end_point : array-like, shape=[..., dim], optional
+            The geodesic's end, instead of `direction`.
+
+        Returns
+        -------
+        transported : array-like, shape=[..., dim]
+            Of the same length, at the same angle to the geodesic.
+
+        Raises
+        ------
+        ConvergenceError
+            If the geodesic leaves the space, or none to end_point is found.
+        ValueError
+            Unless one of direction and end_point is given.
+        """
+        return self.exp_solver.transport(tangent_vec, base_point, direction, end_point)
+
+
+def _broadcast(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    try:
+        return np.broadcast_arrays(*arrays)
+    except ValueError as error:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ShapeError(f"Batches of shapes {shapes} do not broadcast together.") from error
+
+
+def _times(t: Any) -> np.ndarray:
+    times = as_float("t", t)
+    if times.ndim > 1:
+        raise ShapeError(f"t has shape {times.shape}, but must be a time or a list of times.")
+    return np.atleast_1d(times)

@@ -8,22 +8,26 @@ import geomstats.backend as gs
 import numpy as np
 from geomstats.geometry.base import VectorSpaceOpenSet
 from geomstats.geometry.riemannian_metric import RiemannianMetric
-from geomstats.numerics.bvp import ScipySolveBVP
-from geomstats.numerics.geodesic import LogODESolver
 
 from riemflow.autodiff import anp
-from riemflow.geometry.geodesics import GeodesicSolver
+from riemflow.geometry.geodesics import GeodesicMetric, GeodesicSolver
+from riemflow.geometry.integrated import Integrated
+from riemflow.geometry.isometries import geodesics_of
 
 
-class HessianMetric(RiemannianMetric):
+class HessianMetric(GeodesicMetric, RiemannianMetric):
     """The metric ``g = ∇²R`` of a `HessianManifold`, with ``Γ = ½ g⁻¹ ∇³R``.
 
-    Geodesics are integrated by DOP853 with relative tolerance 1e-12; logarithms solve the boundary
-    value problem by collocation to 1e-8.
+    Geodesics have closed forms where R is separable or quadratic, an entropy of the simplex or its
+    conjugate, a `LorentzBarrier`, a `LogDet`, or made of such by scaling, tilting, affine changes of
+    variables, products and conjugates. Others are integrated by DOP853 with relative tolerance 1e-12, and
+    those between two points are paths of least energy among polynomials, to 1e-12.
 
     Parameters
     ----------
     space : HessianManifold
+    closed_form : bool
+        False: integrate always.
 
     Attributes
     ----------
@@ -31,13 +35,11 @@ class HessianMetric(RiemannianMetric):
         R.
     """
 
-    def __init__(self, space: VectorSpaceOpenSet):
+    def __init__(self, space: VectorSpaceOpenSet, closed_form: bool = True):
         super().__init__(space=space)
-        self.legendre_function = space.legendre_function
-        self.exp_solver = GeodesicSolver(space)
-        self.log_solver = LogODESolver(
-            space, n_nodes=20, integrator=ScipySolveBVP(tol=1e-9, max_nodes=20_000), use_jac=False
-        )
+        R = self.legendre_function = space.legendre_function
+        self.exp_solver = GeodesicSolver(space, geodesics_of(R) if closed_form else Integrated.of(R))
+        self.log_solver = self.exp_solver
 
     def _derivative(self, order: str, base_point: Any) -> Any:
         if hasattr(base_point, "_node"):

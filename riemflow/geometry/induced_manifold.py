@@ -12,7 +12,8 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from riemflow.commuting import classify, legendre_from_parametrization
 from riemflow.errors import NotMirrorFlowError
-from riemflow.geometry.geodesics import GeodesicSolver
+from riemflow.geometry.geodesics import GeodesicMetric, GeodesicSolver
+from riemflow.geometry.integrated import Integrated
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_points
 
@@ -122,7 +123,7 @@ class InducedManifold(VectorSpaceOpenSet):
         return points[0] if n_samples == 1 else points
 
 
-class InducedMetric(RiemannianMetric):
+class InducedMetric(GeodesicMetric, RiemannianMetric):
     """``g = (∂G ∂Gᵀ)⁻¹`` on an `InducedManifold`, with derivatives along horizontal lifts.
 
     Parameters
@@ -132,7 +133,8 @@ class InducedMetric(RiemannianMetric):
 
     def __init__(self, space: InducedManifold):
         super().__init__(space=space)
-        self.exp_solver = GeodesicSolver(space)
+        lifted = space._lifted
+        self.exp_solver = GeodesicSolver(space, Integrated(lifted._hessian, lifted._belongs, self._spread))
 
     def metric_matrix(self, base_point=None):
         """g(w): shape=[..., dim] -> shape=[..., dim, dim].
@@ -156,8 +158,12 @@ class InducedMetric(RiemannianMetric):
 
     def geodesic_acceleration(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """-Γ(v, v): shapes=[..., dim] -> shape=[..., dim]. Raw, for the inside of integrations."""
-        derivative = self._space._lifted._metric_derivative(position)
-        along = np.einsum("...kij,...i,...j->...k", derivative, velocity, velocity)
-        turned = np.einsum("...kij,...k,...j->...i", derivative, velocity, velocity)
-        force = turned - 0.5 * along
-        return -np.linalg.solve(self._space._lifted._hessian(position), force[..., None])[..., 0]
+        return self._spread(position, velocity, velocity)
+
+    def _spread(self, w: np.ndarray, v: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """-Γ(v, u), with ∂_k g_ij in the order kij: ``2g Γ(v, u) = ∂_v g u + ∂_u g v - ∇⟨v, u⟩``."""
+        derivative = self._space._lifted._metric_derivative(w)
+        turned = np.einsum("...kij,...k,...j->...i", derivative, v, u)
+        turned = turned + np.einsum("...kij,...k,...j->...i", derivative, u, v)
+        force = turned - np.einsum("...kij,...i,...j->...k", derivative, v, u)
+        return -0.5 * np.linalg.solve(self._space._lifted._hessian(w), force[..., None])[..., 0]

@@ -1,0 +1,91 @@
+"""Geodesics by integration: DOP853 for those with a velocity, least energy for those between two points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from riemflow.geometry.energy import joined
+from riemflow.geometry.models import Geodesics
+from riemflow.integration import solve_batched
+from riemflow.legendre.function import LegendreFunction
+
+RTOL, ATOL = 1e-12, 1e-14
+Raw = Callable[..., np.ndarray]
+
+
+class Integrated(Geodesics):
+    """Geodesics w'' = -Γ(w', w') and vectors u' = -Γ(w', u) along them, both symmetric bilinear forms at w.
+
+    Parameters
+    ----------
+    metric : callable, shape=[n, d] -> shape=[n, d, d]
+    belongs : callable, shape=[n, d] -> bool, shape=[n]
+    spread : callable
+        (w, v, u) -> -Γ_w(v, u), shapes=[n, d] -> shape=[n, d].
+    R : LegendreFunction, optional
+        Whose Hessian the metric is, for `log`.
+    """
+
+    def __init__(self, metric: Raw, belongs: Raw, spread: Raw, R: LegendreFunction | None = None):
+        self.metric, self.belongs, self.spread, self.R = metric, belongs, spread, R
+
+    @classmethod
+    def of(cls, R: LegendreFunction) -> Integrated:
+        """Return those of ∇²R, for which Γ = ½ g⁻¹ ∇³R."""
+
+        def spread(w, v, u):
+            force = R._third_along(w, v) @ u[..., None]
+            return -0.5 * np.linalg.solve(R._hessian(w), force)[..., 0]
+
+        return cls(R._hessian, R._belongs, spread, R)
+
+    def exp(self, v, w):
+        return self._run(w, v, v[:, :0])[:2]
+
+    def transport(self, u, v, w):
+        _, reached, moved = self._run(w, v, u)
+        return moved, reached
+
+    def log(self, q, w):
+        if self.R is None:
+            raise NotImplementedError("Logarithms are found for Hessian metrics only.")
+        return joined(self.R, q, w)
+
+    def _run(self, w: np.ndarray, v: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return w, the share of the time and u at the end of rows w, v, u; u may have no columns."""
+        d = w.shape[1]
+        # In units of the metric's own lengths, and vectors in units of their size, tolerances mean the same
+        # everywhere: near a boundary, for short vectors, in whatever units w is given.
+        units = 1.0 / np.sqrt(np.diagonal(self.metric(w), axis1=-2, axis2=-1))
+        scales = [units, units * _size(v / units)]
+        if u.shape[1]:
+            scales.append(units * _size(u / units))
+        scale = np.concatenate(scales, axis=-1)
+
+        def rhs(t, y, rows):
+            state = y * scale[rows]
+            inside = np.asarray(self.belongs(state[:, :d]))
+            whole = inside.all()
+            part = state if whole else state[inside]
+            position, speed, carried = part[:, :d], part[:, d : 2 * d], part[:, 2 * d :]
+            slopes = [speed, self.spread(position, speed, speed)]
+            if carried.shape[1]:
+                slopes.append(self.spread(position, speed, carried))
+            change = np.concatenate(slopes, axis=-1)
+            if whole:
+                return change / scale[rows]
+            out = np.full(y.shape, np.nan)
+            out[inside] = change / scale[rows[inside]]
+            return out
+
+        y0 = np.concatenate([w, v, u], axis=-1) / scale
+        y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL)
+        y = y * scale
+        return y[:, :d], reached, y[:, 2 * d :]
+
+
+def _size(vector: np.ndarray) -> np.ndarray:
+    size = np.abs(vector).max(axis=-1, keepdims=True)
+    return np.where(size > 0, size, 1.0)
