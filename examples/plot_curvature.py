@@ -17,7 +17,10 @@ MAPS = {
     "Beta distributions": (legendre.Beta(), rf.Box([0.3, 0.3], [4.0, 4.0])),
     "Gamma distributions": (legendre.Gamma(), rf.Box([0.3, -3.0], [4.0, -0.3])),
     "entropy on the simplex": (legendre.SimplexEntropy(2), rf.Box([0.05, 0.05], [0.45, 0.45])),
-    "ln(1 + Σ exp) + ½·0.1|w|²": (legendre.LogSumExp(2) + 0.1 * legendre.SquaredNorm(2), rf.Box([-4, -4], [4, 4])),
+    "ln(1 + Σ exp) + ½·0.1|w|²": (
+        legendre.LogSumExp(2) + 0.1 * legendre.SquaredNorm(2),
+        rf.Box([-4, -4], [4, 4]),
+    ),
     "entropy": (legendre.NegativeEntropy(2), rf.Box([0.1, 0.1], [2.0, 2.0])),
 }
 

@@ -11,7 +11,8 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 from riemflow import autodiff
 from riemflow.embedding import Atlas, IsometricEmbedding
 from riemflow.errors import DomainError, ShapeError
-from riemflow.geometry.submanifold_metric import SubmanifoldMetric, tangent_frame
+from riemflow.geometry.embedded_geodesics import tangent_frame
+from riemflow.geometry.submanifold_metric import SubmanifoldMetric
 from riemflow.validation import as_count, as_number, as_points, short
 
 

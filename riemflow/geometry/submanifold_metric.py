@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from geomstats.geometry.pullback_metric import PullbackMetric
-from geomstats.numerics.bvp import ScipySolveBVP
-from geomstats.numerics.geodesic import LogODESolver
 
 from riemflow.autodiff import anp
-from riemflow.geometry.geodesics import GeodesicSolver
+from riemflow.geometry.embedded_geodesics import EmbeddedGeodesics, tangent_frame
+from riemflow.geometry.geodesics import GeodesicMetric, GeodesicSolver
 
 
-def tangent_frame(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Q and R with J = QR and QᵀQ = 1: shape=[..., D, d] -> shapes=[..., D, d] and [..., d, d].
-
-    The columns of Q span the tangent space; ``J⁺ = R⁻¹Qᵀ``, whose condition is that of J and not, as by
-    (JᵀJ)⁻¹Jᵀ, its square.
-    """
-    Q, R = np.linalg.qr(jacobian)
-    return Q, R
-
-
-class SubmanifoldMetric(PullbackMetric):
+class SubmanifoldMetric(GeodesicMetric, PullbackMetric):
     """The metric ``g = JᵀJ``, J = ∂F, on an `EmbeddedSubmanifold`, from F's own two derivatives.
 
     ``Γ = J⁺∂²F``; what is left, ``II = (1 - JJ⁺)∂²F``, is the second fundamental form, and by the Gauss
-    equation its products are the curvature. Geodesics are those of `HessianMetric`'s solvers.
+    equation its products are the curvature. Geodesics are integrated by DOP853 with relative tolerance
+    1e-12, and those between two points are paths of least energy among polynomials, to 1e-12.
 
     Parameters
     ----------
@@ -33,10 +23,8 @@ class SubmanifoldMetric(PullbackMetric):
     """
 
     def _instantiate_solvers(self):
-        self.exp_solver = GeodesicSolver(self._space)
-        self.log_solver = LogODESolver(
-            self._space, n_nodes=20, integrator=ScipySolveBVP(tol=1e-9, max_nodes=20_000), use_jac=False
-        )
+        geodesics = EmbeddedGeodesics(self._space.embedding)
+        self.exp_solver = self.log_solver = GeodesicSolver(self._space, geodesics)
 
     def _split(self, base_point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return Q and R of J = QR, and ∂²F."""
@@ -139,13 +127,6 @@ class SubmanifoldMetric(PullbackMetric):
         product = np.einsum("...ajm,...aki->...ijkm", bend, bend, optimize=True)
         lowered = product - np.swapaxes(product, -3, -2)
         return np.einsum("...lm,...ijkm->...ijkl", _cometric(R), lowered, optimize=True)
-
-    def geodesic_acceleration(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """-J⁺∂²F(v, v): shapes=[..., dim] -> shape=[..., dim]. Raw, for the inside of integrations."""
-        F = self._space.embedding
-        Q, R = tangent_frame(F._jacobian(position))
-        turn = (F._hessian(position) @ velocity[..., None, :, None])[..., 0] @ velocity[..., None]
-        return -np.linalg.solve(R, np.swapaxes(Q, -1, -2) @ turn)[..., 0]
 
 
 def _cometric(R: np.ndarray) -> np.ndarray:

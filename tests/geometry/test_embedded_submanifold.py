@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 
 import geomstats.backend as gs
 import numpy as np
@@ -361,13 +362,6 @@ def test_geodesics_are_the_hessian_manifolds_and_bend_along_the_normal(M):
     assert (chord <= 0.1 + 1e-12).all()
 
 
-def test_acceleration_is_that_of_the_christoffels():
-    S = graph()
-    w, v = S.random_point(5), np.random.default_rng(0).standard_normal((5, 2))
-    expected = -np.einsum("nkij,ni,nj->nk", S.metric.christoffels(w), v, v)
-    np.testing.assert_allclose(S.metric.geodesic_acceleration(w, v), expected, rtol=1e-12, atol=1e-14)
-
-
 def test_leaving_the_region_is_an_error():
     """In the plane, with F = w, the geodesic from the centre leaves K after half the time."""
     S = EmbeddedSubmanifold(rf.embed(legendre.SquaredNorm(2), box(2), method="spectral"))
@@ -405,16 +399,39 @@ def test_random_points_without_a_region_are_pulled_inside():
     assert points.max() > 10.0
 
 
-def test_another_metric_than_a_hessian():
-    """Polar coordinates, g = diag(1, r²): the plane, in any R^D."""
+@cache
+def polar():
+    """The plane in polar coordinates (r, φ), 1 ≤ r ≤ 1.5: no Hessian metric, since ∂_r g_φφ ≠ ∂_φ g_rφ."""
     F = rf.embed(
         lambda w: np.eye(2) * np.stack([np.ones_like(w[..., 0]), w[..., 0] ** 2], axis=-1)[..., None],
-        rf.Box([1.0, 0.0], [1.5, 0.5]),
+        rf.Box([1.0, 0.0], [1.5, 1.5]),
     )
-    S = EmbeddedSubmanifold(F)
-    w = S.random_point(20)
-    np.testing.assert_allclose(S.metric.riemann_tensor(w), 0.0, atol=SPECTRAL)
-    np.testing.assert_allclose(S.metric.christoffels(w)[:, 0, 1, 1], -w[:, 0], atol=1e-7)
+    return EmbeddedSubmanifold(F)
+
+
+def test_another_metric_than_a_hessian():
+    w = polar().random_point(20)
+    np.testing.assert_allclose(polar().metric.riemann_tensor(w), 0.0, atol=SPECTRAL)
+    np.testing.assert_allclose(polar().metric.christoffels(w)[:, 0, 1, 1], -w[:, 0], atol=1e-7)
+
+
+def test_geodesics_of_the_plane_in_polar_coordinates_are_chords():
+    ends = np.array([[1.4, 0.2], [1.5, 0.9], [1.2, 0.1]]), np.array([[1.3, 0.7], [1.1, 0.4], [1.2, 0.1]])
+    p, q = (w[:, :1] * np.stack([np.cos(w[:, 1]), np.sin(w[:, 1])], axis=-1) for w in ends)
+    np.testing.assert_allclose(polar().metric.dist(*ends), np.linalg.norm(q - p, axis=-1), rtol=1e-9)
+    middle = polar().metric.geodesic(ends[0], end_point=ends[1])([0.5])[:, 0]
+    np.testing.assert_allclose(middle[:, 0], np.linalg.norm(p + q, axis=-1) / 2, rtol=1e-9)
+    # A vector stays parallel to itself: its angle to the radius turns by the angle between the ends.
+    moved = polar().metric.parallel_transport(np.array([1.0, 0.0]), ends[0], end_point=ends[1])
+    turn = ends[0][:, 1] - ends[1][:, 1]
+    expected = np.stack([np.cos(turn), np.sin(turn) / ends[1][:, 0]], axis=-1)
+    np.testing.assert_allclose(moved, expected, atol=1e-8)
+
+
+def test_a_geodesic_that_leaves_the_region_is_an_error_and_no_detour():
+    """The chord from φ = 0 to 1.4 at r = 1.05 comes as near as 1.05 cos 0.7 = 0.80 to the origin."""
+    with pytest.raises(ConvergenceError, match="No geodesic from base_point"):
+        polar().metric.log(np.array([1.05, 1.4]), np.array([1.05, 0.0]))
 
 
 def test_bad_arguments_are_refused():
@@ -451,7 +468,7 @@ def test_a_parametrization_cannot_live_on_coordinates():
     """Taken for a manifold of R^D, the open set of w would be another one."""
     S = submanifold("entropy")
     with pytest.raises(DomainError, match=r"coordinates, not points of R\^D"):
-        rf.Parametrization(lambda x: x**2, 3, manifold=S)
+        rf.Parametrization(lambda x: x**2, 3, 3, manifold=S)
 
 
 def test_an_atlas_is_refused_and_its_charts_are_not():
