@@ -59,7 +59,7 @@ class Bent(SubmanifoldMetric):
     """The second fundamental form with a skew part: the curvature of no metric."""
 
     def _normal(self, Q, R, second):
-        return super()._normal(Q, R, second) + Q[..., :1, None] * np.arange(9.0).reshape(3, 3)
+        return super()._normal(Q, R, second) + Q[..., :1, None] * np.arange(9.0).reshape(3, 3) ** 2
 
 
 def test_a_broken_metric_fails():
