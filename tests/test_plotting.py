@@ -195,6 +195,25 @@ def test_a_loaded_embedding_is_drawn_without_a_defect_it_cannot_know(surface, tm
     assert len(drawn(plot_convergence(L))) == 2
 
 
+def test_curvature_is_drawn_as_colour(drawn):
+    """The hyperbolic plane with metric 4(dx² + dy²)/y² has curvature -1/4; 3 ln Σe^w is a sphere, r² = 12."""
+    plane = rf.embed(rf.legendre.LorentzBarrier(2), rf.Box([-0.6, 0.5], [0.6, 1.6]))
+    axes, bar = drawn(plane.plot(color="curvature"))
+    assert bar.get_ylabel() == "Gauss curvature"
+    np.testing.assert_allclose(bar.get_ylim(), [-0.25, 0.25], rtol=1e-9)
+    colours = axes.collections[0].get_facecolors()
+    assert (colours[:, 2] > 0.7).all() and (colours[:, 0] < 0.3).all()  # blue, negative
+    sphere = rf.embed(3 * rf.legendre.LogSumExp(2), SQUARE)
+    axes, bar = drawn(sphere.plot(color="mean curvature"))
+    np.testing.assert_allclose(bar.get_ylim(), [0.0, 2 / np.sqrt(12)], rtol=1e-9)
+    arc = rf.embed(rf.legendre.LogSumExp(1), rf.Box([-1.0], [1.0]))
+    np.testing.assert_allclose(drawn(arc.plot(color="mean curvature"))[1].get_ylim(), [0.0, 0.5], rtol=1e-9)
+    with pytest.raises(rf.ShapeError, match="curve has no Gauss curvature"):
+        arc.plot(color="curvature")
+    with pytest.raises(rf.DomainError, match="'red', but must be one of 'defect'"):
+        sphere.plot(color="red")
+
+
 def test_what_cannot_be_drawn_is_refused(surface, drawn):
     entropy = rf.embed(rf.legendre.NegativeEntropy(2))
     with pytest.raises(rf.ShapeError, match="pass paths"):

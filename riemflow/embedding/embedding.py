@@ -330,11 +330,11 @@ class IsometricEmbedding:
 
         return save_embedding(self, path)
 
-    def plot(self, paths: Any = ()) -> Figure:
+    def plot(self, paths: Any = (), *, color: str = "defect") -> Figure:
         """Draw M = F(region) for d ≤ 2, with paths w(t) on it; see `riemflow.plotting.plot_embedding`."""
         from riemflow.plotting import plot_embedding
 
-        return plot_embedding(self, paths)
+        return plot_embedding(self, paths, color=color)
 
     def __repr__(self) -> str:
         place = "" if self.region is None else f" of {self.region!r}"

@@ -8,7 +8,7 @@ minimised, which is collocation of the geodesic equation at the inner nodes. Its
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial.legendre import Legendre
@@ -59,26 +59,31 @@ def lobatto(degree: int) -> Grid:
 class Paths:
     """n paths w0 + t δ + u(t) on one grid, with their energies: infinite where a node lies outside dom R."""
 
+    arrays: tuple[str, ...] = ("w0", "step", "u", "w", "v", "g", "p", "energy")
+
     def __init__(self, R: LegendreFunction, grid: Grid, w0: np.ndarray, step: np.ndarray, u: np.ndarray):
         self.R, self.grid, self.w0, self.step, self.u = R, grid, w0, step, u
         self.w = w0[:, None] + grid.t[:, None] * step[:, None] + u
         self.v = step[:, None] + grid.D @ u
         inside = np.asarray(R._belongs(self.w)).all(axis=-1)
         self.g = np.full((*self.w.shape, w0.shape[-1]), np.inf)
-        self.g[inside] = R._hessian(self.w[inside])
+        self.g[inside] = self._metric(inside)
         self.p = (self.g @ self.v[..., None])[..., 0]
         energy = 0.5 * np.einsum("k,nki,nki->n", grid.weights, self.v, self.p)
         self.energy = np.where(inside & np.isfinite(energy), energy, np.inf)
 
+    def _metric(self, inside: np.ndarray) -> np.ndarray:
+        return self.R._hessian(self.w[inside])
+
     def replaced(self, rows: np.ndarray, other: Paths) -> None:
         """Take over the rows of another set of paths."""
-        for name in ("u", "w", "v", "g", "p", "energy"):
+        for name in self.arrays[2:]:
             getattr(self, name)[rows] = getattr(other, name)
 
     def __getitem__(self, rows: np.ndarray) -> Paths:
-        part = object.__new__(Paths)
+        part = object.__new__(type(self))
         part.R, part.grid = self.R, self.grid
-        for name in ("w0", "step", "u", "w", "v", "g", "p", "energy"):
+        for name in self.arrays:
             setattr(part, name, getattr(self, name)[rows])
         return part
 
@@ -109,18 +114,23 @@ class Paths:
     def _hessian(self, change: np.ndarray, curved: bool) -> np.ndarray:
         weights, D, products = self.grid.weights, self.grid.D, self.grid.products
         n, m, d = self.w.shape
+        across, square = self._bilinear(change, curved)
+        mixed = np.einsum("lj,nlab->njalb", weights[1:-1, None] * D[1:-1, 1:-1], across[:, 1:-1])
+        H = (products @ self.g.reshape(n, m, d * d)).reshape(n, m - 2, m - 2, d, d).swapaxes(2, 3)
+        H = H + mixed + mixed.transpose(0, 3, 4, 1, 2)
+        i = np.arange(m - 2)
+        H[:, i, :, i] += (weights[1:-1, None, None] * square[:, 1:-1]).swapaxes(0, 1)
+        return H.reshape(n, (m - 2) * d, (m - 2) * d)
+
+    def _bilinear(self, change: np.ndarray, curved: bool) -> tuple[np.ndarray, np.ndarray]:
+        """A and B of the second variation ``∫ g(δ', δ') + 2 δ'ᵀA δ + δᵀB δ``, curvature left out or not."""
         if curved:
             # The squared part of |D_t δ|² and the curvature's, -¼ ∇³R[v] g⁻¹ ∇³R[v], cancel.
             force = change @ self.v[..., None]
             bend = self.R._third_along(self.w, solve(self.g, force)[..., 0])
         else:
             bend = change @ solve(self.g, change)
-        mixed = np.einsum("lj,nlab->njalb", 0.5 * weights[1:-1, None] * D[1:-1, 1:-1], change[:, 1:-1])
-        H = (products @ self.g.reshape(n, m, d * d)).reshape(n, m - 2, m - 2, d, d).swapaxes(2, 3)
-        H = H + mixed + mixed.transpose(0, 3, 4, 1, 2)
-        i = np.arange(m - 2)
-        H[:, i, :, i] += (0.25 * weights[1:-1, None, None] * bend[:, 1:-1]).swapaxes(0, 1)
-        return H.reshape(n, (m - 2) * d, (m - 2) * d)
+        return 0.5 * change, 0.25 * bend
 
     def initial_velocity(self) -> np.ndarray:
         """w'(0) from the momentum -∂E/∂w(0), which is more accurate than the polynomial's derivative."""
@@ -146,7 +156,7 @@ def minimise(paths: Paths) -> np.ndarray:
             if len(left) == 0:
                 break
             moved = here.u[left] + length[left, None, None] * step[left]
-            trial = Paths(paths.R, paths.grid, here.w0[left], here.step[left], moved)
+            trial = type(paths)(paths.R, paths.grid, here.w0[left], here.step[left], moved)
             drop = 1e-4 * length[left] * decrement[left] ** 2
             good = trial.energy <= here.energy[left] * (1.0 - drop + ROUNDING)
             paths.replaced(active[left[good]], trial if good.all() else trial[good])
@@ -160,18 +170,21 @@ def minimise(paths: Paths) -> np.ndarray:
     return settled
 
 
-def joined(R: LegendreFunction, q: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return initial velocities at w of geodesics to q, [n, d], and which were found, bool, [n]."""
+def joined(R: Any, q: np.ndarray, w: np.ndarray, kind: type[Paths] = Paths) -> tuple[np.ndarray, np.ndarray]:
+    """Return initial velocities at w of geodesics to q, [n, d], and which were found, bool, [n].
+
+    R is a LegendreFunction for `Paths`, and what other kinds of paths are made from.
+    """
     n, d = w.shape
     velocity, found = q - w, np.zeros(n, bool)
     size = max(1, ENTRIES // (DEGREES[2] * d) ** 2)
     for first in range(0, n, size):
         rows = slice(first, first + size)
-        velocity[rows], found[rows] = _joined(R, q[rows], w[rows])
+        velocity[rows], found[rows] = _joined(R, q[rows], w[rows], kind)
     return velocity, found
 
 
-def _joined(R: LegendreFunction, q: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _joined(R: Any, q: np.ndarray, w: np.ndarray, kind: type[Paths]) -> tuple[np.ndarray, np.ndarray]:
     found, velocity, step = np.zeros(len(w), bool), np.full(w.shape, np.inf), q - w
     active = np.arange(len(w))
     grid = lobatto(DEGREES[0])
@@ -179,12 +192,12 @@ def _joined(R: LegendreFunction, q: np.ndarray, w: np.ndarray) -> tuple[np.ndarr
     with np.errstate(all="ignore"):
         for degree in DEGREES:
             finer = lobatto(degree)
-            paths = Paths(R, finer, w[active], step[active], _interpolation(grid.t, finer.t) @ u)
+            paths = kind(R, finer, w[active], step[active], _interpolation(grid.t, finer.t) @ u)
             lost = np.flatnonzero(~np.isfinite(paths.energy))
             if len(lost):
                 # A coarse path may leave dom R between its nodes.
                 line = np.zeros(paths.u[lost].shape)
-                paths.replaced(lost, Paths(R, finer, w[active[lost]], step[active[lost]], line))
+                paths.replaced(lost, kind(R, finer, w[active[lost]], step[active[lost]], line))
             settled = minimise(paths)
             new = paths.initial_velocity()
             change, metric = new - velocity[active], paths.g[:, 0]

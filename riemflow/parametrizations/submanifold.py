@@ -299,6 +299,11 @@ class _GeomstatsSubmanifold(Submanifold):
     needs = ("belongs", "to_tangent", "projection")
 
     def __init__(self, space: Any):
+        if callable(getattr(space, "immersion", None)):
+            raise DomainError(
+                f"Points of {type(space).__name__} are coordinates, not points of R^D: give the constraint h "
+                "of its image. That of an isometric embedding F carries F.parametrization() already."
+            )
         missing = [name for name in self.needs if not callable(getattr(space, name, None))]
         if missing:
             raise DomainError(

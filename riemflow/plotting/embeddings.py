@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from riemflow.embedding import Box, IsometricEmbedding
-from riemflow.errors import RiemflowError, ShapeError
+from riemflow.errors import DomainError, RiemflowError, ShapeError
 from riemflow.flows import Flow
 from riemflow.plotting.figure import pyplot
 from riemflow.validation import as_points
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 GRID = 60  # points a side of the drawn surface
 LEAST_DEFECT = 1e-17  # for a logarithm of what may be 0
+LABELS = {
+    "defect": "log₁₀ of the metric defect",
+    "curvature": "Gauss curvature",
+    "mean curvature": "length of the mean curvature vector",
+}
 COLOURS = ("crimson", "black", "darkorange", "darkgreen")  # of paths, in turn
 
 
-def plot_embedding(F: IsometricEmbedding, paths: Any = ()) -> Figure:
-    """Draw the image M = F(K) of a region K ⊂ R^d, d ≤ 2, with its metric defect as colour and paths on it.
+def plot_embedding(F: IsometricEmbedding, paths: Any = (), *, color: str = "defect") -> Figure:
+    """Draw the image M = F(K) of a region K ⊂ R^d, d ≤ 2, coloured, and paths on it.
 
     An image in more than three dimensions is drawn in its best three-dimensional projection; the title says
     how much that shows. All axes have one scale, since what an isometric image shows is lengths.
@@ -37,27 +42,34 @@ def plot_embedding(F: IsometricEmbedding, paths: Any = ()) -> Figure:
         An F without a region is drawn around the paths.
     paths : Flow, array, shape=[T, d], or a sequence of these
         Curves w(t) in the region.
+    color : {"defect", "curvature", "mean curvature"}
+        The metric defect, the Gauss curvature (d = 2) by the Gauss equation, red where positive, or the
+        length of the mean curvature vector ``g^{ij} II_ij``; see `EmbeddedSubmanifold`.
 
     Raises
     ------
     ShapeError
-        If d > 2, a path has another dimension, or F has no region and there are no paths.
+        If d > 2, a path has another dimension, F has no region and there are no paths, or the Gauss curvature
+        of a curve is asked for.
     DomainError
-        If a path leaves the region.
+        If a path leaves the region, or the colour is none of the three.
     """
     if F.dim > 2:
         raise ShapeError(f"A surface or curve needs d ≤ 2, but this embedding has d = {F.dim}.")
+    if color not in LABELS:
+        raise DomainError(f"color is {color!r}, but must be one of {', '.join(map(repr, LABELS))}.")
     plt = pyplot()
     figure = plt.figure(figsize=(7.5, 5.5), layout="constrained")
     try:
         solid = F.dim == 2 or F.ambient_dim > 2
         axes = figure.add_subplot(projection="3d" if solid else None)
-        colours = draw_surface(axes, F, paths) if F.dim == 2 else _draw_curve(axes, F, _lines(F, paths))
+        draw = draw_surface if F.dim == 2 else _draw_curve
+        colours = draw(axes, F, paths, color)
     except BaseException:
         plt.close(figure)
         raise
     if colours is not None:
-        figure.colorbar(colours, ax=axes, shrink=0.7, label="log₁₀ of the metric defect")
+        figure.colorbar(colours, ax=axes, shrink=0.7, label=LABELS[color])
     return figure
 
 
@@ -101,7 +113,9 @@ def plot_convergence(F: IsometricEmbedding) -> Figure:
     return figure
 
 
-def draw_surface(axes, F: IsometricEmbedding, paths: Any = ()) -> ScalarMappable | None:
+def draw_surface(
+    axes, F: IsometricEmbedding, paths: Any = (), color: str = "defect"
+) -> ScalarMappable | None:
     """Draw a two-dimensional F on three-dimensional axes; return the colours' scale, for a colour bar.
 
     As `plot_embedding`, which see. None is returned if the defect is not known, F being loaded without R.
@@ -112,7 +126,7 @@ def draw_surface(axes, F: IsometricEmbedding, paths: Any = ()) -> ScalarMappable
     w = _grid(F, lines)
     x = F(w)
     project, shown = _projection(F, w)
-    scale, colours = _defect_colours(F, w)
+    scale, colours = _colours(F, w, color)
     # Drawn in this order, whatever is nearer: lines on the far side stay visible.
     axes.computed_zorder = False
     look = {"color": "lightsteelblue"} if scale is None else {"facecolors": colours}
@@ -127,10 +141,11 @@ def draw_surface(axes, F: IsometricEmbedding, paths: Any = ()) -> ScalarMappable
     return scale
 
 
-def _draw_curve(axes, F: IsometricEmbedding, lines: list[np.ndarray]) -> ScalarMappable | None:
+def _draw_curve(axes, F: IsometricEmbedding, paths: Any, color: str) -> ScalarMappable | None:
     """Draw a one-dimensional F: against w for D = 1, in the plane for D = 2, projected to space for more."""
+    lines = _lines(F, paths)
     w = _grid(F, lines)
-    scale, colours = _defect_colours(F, w)
+    scale, colours = _colours(F, w, color)
     project, shown = _projection(F, w)
 
     def place(w):
@@ -186,17 +201,36 @@ def _projection(F: IsometricEmbedding, w: np.ndarray) -> tuple[Callable[[np.ndar
     )
 
 
-def _defect_colours(F: IsometricEmbedding, w: np.ndarray) -> tuple[ScalarMappable | None, np.ndarray | None]:
-    """Return the scale and the colours of log10 of the metric defect at w; None if it is not known."""
-    if F.metric is None:
-        return None, None
+def _colours(
+    F: IsometricEmbedding, w: np.ndarray, color: str
+) -> tuple[ScalarMappable | None, np.ndarray | None]:
+    """Return the scale and the colours at w; None for the metric defect if the metric is not known."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    defect = np.log10(np.maximum(F.metric_defect(w), LEAST_DEFECT))
-    # A spread of rounding errors is no picture: at least one order of magnitude.
-    scale = ScalarMappable(Normalize(defect.min(), max(defect.max(), defect.min() + 1)), "viridis")
-    return scale, scale.to_rgba(defect)
+    if color == "defect":
+        if F.metric is None:
+            return None, None
+        values = np.log10(np.maximum(F.metric_defect(w), LEAST_DEFECT))
+        # A spread of rounding errors is no picture: at least one order of magnitude.
+        scale = ScalarMappable(Normalize(values.min(), max(values.max(), values.min() + 1)), "viridis")
+    elif color == "curvature":
+        if F.dim == 1:
+            raise ShapeError('A curve has no Gauss curvature: pass color="mean curvature".')
+        values = 0.5 * _metric(F).scalar_curvature(w)
+        most = np.abs(values).max() or 1.0
+        scale = ScalarMappable(Normalize(-most, most), "coolwarm")
+    else:
+        values = np.linalg.norm(_metric(F).mean_curvature_vector(w), axis=-1)
+        scale = ScalarMappable(Normalize(0.0, values.max() or 1.0), "viridis")
+    return scale, scale.to_rgba(values)
+
+
+def _metric(F: IsometricEmbedding) -> Any:
+    # geomstats takes a second to import.
+    from riemflow.geometry import EmbeddedSubmanifold
+
+    return EmbeddedSubmanifold(F).metric
 
 
 def _lines(F: IsometricEmbedding, paths: Any) -> list[np.ndarray]:
