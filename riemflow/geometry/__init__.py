@@ -3,5 +3,6 @@
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.geometry.hessian_metric import HessianMetric
 from riemflow.geometry.induced_manifold import InducedManifold, InducedMetric
+from riemflow.geometry.statistical import NaturalToGeomstats
 
-__all__ = ["HessianManifold", "HessianMetric", "InducedManifold", "InducedMetric"]
+__all__ = ["HessianManifold", "HessianMetric", "InducedManifold", "InducedMetric", "NaturalToGeomstats"]
