@@ -159,8 +159,9 @@ def orthogonal(phi, v, theta):
 
 
 def sectional_by_general_formula(metric, a, b, base):
-    """<R(a, b)b, a> over the area, with R of ∂Γ + ΓΓ: geomstats' own takes ∂Γ by automatic differentiation."""
-    gamma, slope, g = (f(base) for f in (metric.christoffels, metric.jacobian_christoffels, metric.metric_matrix))
+    """<R(a, b)b, a> over the area, from geomstats' Γ and ∂Γ; its own formula differentiates automatically."""
+    gamma, slope = metric.christoffels(base), metric.jacobian_christoffels(base)
+    g = metric.metric_matrix(base)
     half = np.einsum("lkij->lijk", slope) + np.einsum("ljm,mki->lijk", gamma, gamma)
     tensor = half - np.swapaxes(half, -1, -2)  # R(∂_j, ∂_k)∂_i in components l
     turned = np.einsum("lijk,i,j,k->l", tensor, b, a, b)
@@ -187,16 +188,14 @@ def test_curvature_of_the_gamma_family_in_closed_form():
     ours = phi.space.metric.sectional_curvature(v, np.array([0.3, 1.0]), theta)
     with mpmath.workdps(40):
         expected = [
-            float(
-                (mpmath.psi(1, k) + k * mpmath.psi(2, k)) / (4 * (k * mpmath.psi(1, k) - 1) ** 2)
-            )
+            float((mpmath.psi(1, k) + k * mpmath.psi(2, k)) / (4 * (k * mpmath.psi(1, k) - 1) ** 2))
             for k in map(mpmath.mpf, theta[:, 0])
         ]
     assert relative(ours, expected) < 1e-12
 
 
 def test_curvature_of_centred_normals_in_closed_form():
-    """At Σ = I the metric is ½ tr UV, and ``<R(U, V)V, U> = -⅛ ‖[U, V]‖²``; geomstats has no curvature there."""
+    """At Σ = I the metric is ½ tr UV, and ``<R(U, V)V, U> = -⅛ ‖[U, V]‖²``; geomstats has no curvature."""
     phi, theta, v = make("CenteredNormal(3)")
     w = np.random.default_rng(5).standard_normal(theta.shape)
     ours = phi.space.metric.sectional_curvature(v, w, theta)
@@ -287,5 +286,3 @@ def test_wrong_points_are_refused():
         simplex.inverse_tangent(np.ones(2), base_point=np.zeros(2))
     with pytest.raises(DomainError, match="base point"):
         normal.tangent(np.ones(2))
-
-
