@@ -63,7 +63,13 @@ from riemflow.parametrizations.parametrization import Parametrization
 
 if TYPE_CHECKING:
     from riemflow.equivalence import EquivalenceReport, verify_forward, verify_reverse
-    from riemflow.geometry import HessianManifold, HessianMetric, InducedManifold, InducedMetric
+    from riemflow.geometry import (
+        HessianManifold,
+        HessianMetric,
+        InducedManifold,
+        InducedMetric,
+        NaturalToGeomstats,
+    )
 
 __version__ = "0.1.0"
 
@@ -85,6 +91,7 @@ __all__ = [
     "InducedMetric",
     "IsometricEmbedding",
     "LegendreFunction",
+    "NaturalToGeomstats",
     "NoClosedFormError",
     "NotMirrorFlowError",
     "Parametrization",
@@ -135,6 +142,7 @@ _LAZY = {
     "HessianMetric": "riemflow.geometry",
     "InducedManifold": "riemflow.geometry",
     "InducedMetric": "riemflow.geometry",
+    "NaturalToGeomstats": "riemflow.geometry",
 }
 
 

@@ -183,7 +183,7 @@ def test_outside_is_an_error():
 
 
 def test_lifted_along_a_parametrization():
-    """u² - v² started at (u0, v0) has hyperbolic entropy. Lifts know ∇³R to some 1e-13, and steps are 6e-6."""
+    """u² - v² started at (u0, v0) has hyperbolic entropy. Lifts know ∇³R to 1e-13; steps are 6e-6."""
     u0, v0 = np.array([1.0, 0.6]), np.array([0.5, 0.8])
     R = legendre_from_parametrization(HadamardDifference(2), np.concatenate([u0, v0]))
     exact, w = HyperbolicEntropy(u0, v0), np.array([[0.9, -0.2], [0.3, 0.4]])
