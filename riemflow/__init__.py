@@ -55,6 +55,7 @@ from riemflow.flows import (
     mirror_flow,
     mirror_flows,
     regularization_path,
+    riemannian_gradient_descent,
     riemannian_gradient_flow,
 )
 from riemflow.legendre.function import LegendreFunction
@@ -62,7 +63,13 @@ from riemflow.parametrizations.parametrization import Parametrization
 
 if TYPE_CHECKING:
     from riemflow.equivalence import EquivalenceReport, verify_forward, verify_reverse
-    from riemflow.geometry import HessianManifold, HessianMetric, InducedManifold, InducedMetric
+    from riemflow.geometry import (
+        HessianManifold,
+        HessianMetric,
+        InducedManifold,
+        InducedMetric,
+        NaturalToGeomstats,
+    )
 
 __version__ = "0.1.0"
 
@@ -84,6 +91,7 @@ __all__ = [
     "InducedMetric",
     "IsometricEmbedding",
     "LegendreFunction",
+    "NaturalToGeomstats",
     "NoClosedFormError",
     "NotMirrorFlowError",
     "Parametrization",
@@ -119,6 +127,7 @@ __all__ = [
     "parametrization_from_legendre",
     "parametrizations",
     "regularization_path",
+    "riemannian_gradient_descent",
     "riemannian_gradient_flow",
     "verify_forward",
     "verify_reverse",
@@ -133,6 +142,7 @@ _LAZY = {
     "HessianMetric": "riemflow.geometry",
     "InducedManifold": "riemflow.geometry",
     "InducedMetric": "riemflow.geometry",
+    "NaturalToGeomstats": "riemflow.geometry",
 }
 
 

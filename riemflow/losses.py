@@ -185,9 +185,13 @@ class Logistic(LinearModelLoss):
     def __init__(self, Z: Any, labels: Any):
         super().__init__(Z)
         n = self.Z.shape[0]
+        if np.asarray(labels).dtype == bool:
+            raise DomainError("labels are boolean, but must be -1 or +1: take np.where(labels, 1, -1).")
         self.labels = as_points("labels", labels, n)
         if self.labels.ndim != 1 or not np.isin(self.labels, (-1.0, 1.0)).all():
-            raise DomainError(f"labels must be {n} numbers, each -1 or +1.")
+            raise DomainError(
+                f"labels must be {n} numbers, each -1 or +1: 0 and 1 become so by 2 * labels - 1."
+            )
 
     def _outer_value(self, s):
         return np.mean(np.logaddexp(0.0, -self.labels * s), axis=-1)

@@ -1,4 +1,4 @@
-"""The metric of any geomstats space whose points are vectors, vectorised whether the space is or not."""
+"""What flows, descents and embeddings ask of any geomstats space, vectorised whether the space is or not."""
 
 from __future__ import annotations
 
@@ -7,61 +7,244 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.errors import DomainError, ShapeError
-from riemflow.validation import MISUSE
+from riemflow.errors import DomainError, RiemflowError, ShapeError
+from riemflow.validation import MISUSE, as_float, require_inside, short
+
+N_WITNESSES = 3  # random tangent vectors that show a covector not represented, but for a set of measure 0
+AGREEMENT = 1e-11  # of the lengths: inner products are rounded, and few spaces keep all digits
+NEARBY = 1e-6  # relative: how far off a space its projection is tried
+INDEPENDENT = 1e-8  # of the largest: a singular value of the tangent projection below is 0
 
 
-class SpaceMetric:
-    """g(w) and membership on a geomstats space of vectors equipped with a metric that has a metric matrix.
+class RiemannianSpace:
+    """A geomstats space with a metric, in coordinates: its tangent spaces, its metric there, its gradients.
 
-    Not every space that users bring takes batches: one that does not is asked point by point.
+    An open set of a linear space, matrices say, gets orthonormal coordinates c of that space and the metric
+    g(c) in them; those of R^d are c itself. Any other space is seen in the array that holds its points, and
+    its tangent spaces are the images of `to_tangent`. Not every space that users bring takes batches: one
+    that does not is asked point by point.
 
     Parameters
     ----------
-    space : geomstats manifold with points of shape (dim,)
+    space : geomstats manifold, equipped with a metric
+
+    Attributes
+    ----------
+    shape, size : the shape of one point and the number of its entries.
+    dim : int
+    frame : array, shape=[dim, size], or None
+        The orthonormal basis of the coordinates; None if the tangent space turns from point to point.
 
     Raises
     ------
     DomainError
-        If the space has no metric with a metric matrix.
-    ShapeError
-        If its points are not vectors of length dim.
+        If the space has no metric, or its tangent space is not had.
     """
 
     def __init__(self, space: Any):
         self.space, self.name = space, type(space).__name__
-        if not hasattr(getattr(space, "metric", None), "metric_matrix"):
-            raise DomainError(f"The space {self.name} has no metric with a matrix: equip it with one.")
-        self.dim = int(space.dim)
-        if tuple(space.shape) != (self.dim,):
-            raise ShapeError(
-                f"The space {self.name} has points of shape {tuple(space.shape)}, but must have vectors of "
-                f"length {self.dim}."
-            )
-        self._one_by_one: set[str] = set()  # what does not take batches
+        if not hasattr(getattr(space, "metric", None), "inner_product"):
+            raise DomainError(f"The space {self.name} has no metric: equip it with one.")
+        self.dim, self.shape = int(space.dim), tuple(int(n) for n in space.shape)
+        self.size = int(np.prod(self.shape))
+        self.frame = _constant_frame(space, self.dim, self.size)
+        self._one_by_one: set[str] = set()  # what does not take batches, or is not there
+        self.projects = False  # whether near its points the space has a projection, tried by `as_point`
+        self._induced = True  # whether the metric was the ambient one so far
 
-    def matrix(self, w: np.ndarray) -> np.ndarray:
-        """g(w): shape=[..., d] -> shape=[..., d, d]. Raises `DomainError` if the metric has no matrix."""
+    @property
+    def has_vectors(self) -> bool:
+        """Whether points are their own coordinates: arrays of shape (dim,)."""
+        return self.shape == (self.dim,)
+
+    def require_vectors(self) -> None:
+        """Raise a `ShapeError` unless points are vectors of length dim."""
+        if not self.has_vectors:
+            raise ShapeError(
+                f"The space {self.name} has points of shape {self.shape}, but must have vectors of length "
+                f"{self.dim}."
+            )
+
+    def as_point(self, name: str, value: Any) -> np.ndarray:
+        """Return `value` as one point of the space, or raise a `ShapeError` or `DomainError`."""
+        point = as_float(name, value)
+        if point.shape != self.shape:
+            raise ShapeError(f"{name} has shape {point.shape}, but must be one point of shape {self.shape}.")
+        remedy = "move it inside." if self.frame is not None else f"project it: space.projection({name})."
+        require_inside(name, point.ravel(), self._belongs, f"the space {self.name}", remedy)
+        if self.frame is None:
+            self.projects = self._projects_near(point)
+        return point
+
+    def _projects_near(self, point: np.ndarray) -> bool:
+        """Whether the space's projection takes points near one of its points to near it, as not all do."""
+        size = float(np.abs(point).max()) or 1.0
+        shift = NEARBY * size * np.random.default_rng(0).uniform(-1.0, 1.0, (N_WITNESSES, self.size))
+        near = point.ravel() + shift
         try:
-            return self._ask("g", lambda w: self.space.metric.metric_matrix(base_point=w), w, (self.dim,) * 2)
+            projected = self._ask("projection", self.space.projection, near, self.shape)
+        except (NotImplementedError, AttributeError, DomainError):
+            return False
+        moved = np.abs(projected.reshape(near.shape) - near)
+        return bool(
+            (moved <= 10 * NEARBY * size).all() and self._belongs(projected.reshape(near.shape)).all()
+        )
+
+    def coordinates(self, points: np.ndarray) -> np.ndarray:
+        """c of points, shape=[..., *shape] -> [..., dim]; flat, shape=[..., size], where it is curved."""
+        flat = points.reshape(*points.shape[: points.ndim - len(self.shape)], self.size)
+        return flat if self.frame is None or self.has_vectors else flat @ self.frame.T
+
+    def points(self, coordinates: np.ndarray) -> np.ndarray:
+        """The inverse of `coordinates`; onto a curved space also from nearby, if it `projects`."""
+        if self.has_vectors:
+            return coordinates
+        if self.frame is not None:
+            return (coordinates @ self.frame).reshape(*coordinates.shape[:-1], *self.shape)
+        if self.projects:
+            return self._ask("projection", self.space.projection, coordinates, self.shape)
+        return coordinates.reshape(*coordinates.shape[:-1], *self.shape)
+
+    def belongs(self, coordinates: np.ndarray) -> np.ndarray:
+        """Membership: shape=[..., dim] -> bool, shape=[...]. Near a curved space every point is projected."""
+        if self.frame is None:
+            return np.isfinite(coordinates).all(axis=-1)
+        return self._belongs(coordinates if self.has_vectors else coordinates @ self.frame)
+
+    def _belongs(self, flat: np.ndarray) -> np.ndarray:
+        return self._ask("belongs", self.space.belongs, flat, ()).astype(bool)
+
+    def matrix(self, coordinates: np.ndarray) -> np.ndarray:
+        """g(c), shape=[..., dim] -> shape=[..., dim, dim], of a space with a `frame`.
+
+        Raises
+        ------
+        DomainError
+            If the metric has no inner product there.
+        """
+        d, flat = self.dim, coordinates if self.has_vectors else coordinates @ self.frame
+        if self.has_vectors and "no matrix" not in self._one_by_one:
+            try:
+                return self._ask("g", lambda w: self.space.metric.metric_matrix(base_point=w), flat, (d, d))
+            except NotImplementedError:
+                self._one_by_one.add("no matrix")
+        rows = [self.gram(self.frame, point) for point in flat.reshape(-1, self.size)]
+        return np.array(rows).reshape(*flat.shape[:-1], d, d)
+
+    def gram(self, vectors: np.ndarray, point: np.ndarray) -> np.ndarray:
+        """Inner products of tangent vectors, shape=[k, size], at one point: shape=[k, k]."""
+        k = len(vectors)
+        rows, columns = np.triu_indices(k)
+        products = self._products(vectors[rows], vectors[columns], point)
+        gram = np.empty((k, k))
+        gram[rows, columns] = gram[columns, rows] = products
+        return gram
+
+    def _products(self, a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
+        """Inner products of pairs of tangent vectors, shape=[m, size], at one point: shape=[m]."""
+        m, shape = len(a), self.shape
+        try:
+            if "products" not in self._one_by_one:
+                at = np.broadcast_to(point.reshape(shape), (m, *shape)).copy()
+                products = self.space.metric.inner_product(a.reshape(m, *shape), b.reshape(m, *shape), at)
+                if np.shape(products) == (m,):
+                    return np.asarray(products, dtype=np.float64)
+                self._one_by_one.add("products")
+            at = point.reshape(shape)
+            each = [
+                self.space.metric.inner_product(u.reshape(shape), v.reshape(shape), at)
+                for u, v in zip(a, b, strict=True)
+            ]
         except NotImplementedError as error:
             raise DomainError(
-                f"The metric of {self.name} has no metric matrix ({error}): give g(w) as a callable."
+                f"The metric of {self.name} has no metric matrix and no inner product ({error}): give g(w) "
+                "as a callable."
             ) from error
+        return np.array([float(np.reshape(value, ())) for value in each])
 
-    def belongs(self, w: np.ndarray) -> np.ndarray:
-        """Membership: shape=[..., d] -> bool, shape=[...]."""
-        return self._ask("belongs", self.space.belongs, w, ()).astype(bool)
+    def tangent_frame(self, point: np.ndarray) -> np.ndarray:
+        """An orthonormal basis of the tangent space at a point: shape=[*shape] -> [dim, size]."""
+        if self.frame is not None:
+            return self.frame
+        onto = self._tangent(np.eye(self.size), point)
+        _, values, vectors = np.linalg.svd(onto)
+        rank = int((values > INDEPENDENT * values[0]).sum())
+        if rank != self.dim:
+            raise DomainError(
+                f"The tangent space of {self.name} at {short(point)} has dimension {rank} by its to_tangent, "
+                f"but the space has dimension {self.dim}."
+            )
+        return vectors[:rank]
 
-    def _ask(self, what: str, function: Callable, w: np.ndarray, trailing: tuple[int, ...]) -> np.ndarray:
-        if w.ndim > 1 and what not in self._one_by_one:
+    def _tangent(self, flat: np.ndarray, point: np.ndarray) -> np.ndarray:
+        """`to_tangent` of vectors, shape=[k, size], at one point."""
+        at = point.reshape(self.shape)
+
+        def to_tangent(v):
+            base = np.broadcast_to(at, v.shape).copy()
+            return self.space.to_tangent(v, base_point=base)
+
+        return self._ask("to_tangent", to_tangent, flat, self.shape).reshape(-1, self.size)
+
+    def gradient(self, point: np.ndarray, slope: np.ndarray, solve: Callable) -> np.ndarray:
+        """The tangent vector v with ``g(v, u) = slope·u`` for all tangent u: two [*shape] -> [*shape].
+
+        Where the metric is the ambient one, that is slope's tangent part, which random tangent vectors
+        confirm at the point. Else ``solve(gram, right side)`` solves in a basis of the tangent space.
+        """
+        flat = slope.ravel()
+        if self.frame is None and self._induced:
+            witnesses = np.random.default_rng(0).standard_normal((N_WITNESSES, self.size))
+            part, *tangents = self._tangent(np.concatenate([flat[None], witnesses]), point)
+            tangents = np.array(tangents)
+            found = self._products(np.broadcast_to(part, tangents.shape), tangents, point)
+            lengths = np.linalg.norm(flat) * np.linalg.norm(tangents, axis=-1)
+            if (np.abs(found - tangents @ flat) <= AGREEMENT * lengths).all():
+                return part.reshape(self.shape)
+            self._induced = False
+        frame = self.tangent_frame(point)
+        gram = self.matrix(self.coordinates(point)) if self.frame is not None else self.gram(frame, point)
+        return (solve(gram, frame @ flat) @ frame).reshape(self.shape)
+
+    def tangent_part(self, point: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """The part of a covector that tangent vectors see: two [*shape] -> [*shape]."""
+        frame = self.tangent_frame(point)
+        return ((frame @ slope.ravel()) @ frame).reshape(self.shape)
+
+    def _ask(self, what: str, function: Callable, flat: np.ndarray, trailing: tuple[int, ...]) -> np.ndarray:
+        """A function of points, given flat, shape=[..., size], in one call or, if it takes none, in many."""
+        batch = flat.shape[:-1]
+        if batch and what not in self._one_by_one:
             try:
-                value = np.asarray(function(w))
+                value = np.asarray(function(flat.reshape(*batch, *self.shape)))
+            except NotImplementedError:
+                raise
             except MISUSE:
                 value = None
-            if value is not None and value.shape == (*w.shape[:-1], *trailing):
+            if value is not None and value.shape == (*batch, *trailing):
                 return value
             self._one_by_one.add(what)
-        points = w.reshape(-1, self.dim)
-        values = [np.reshape(function(point), trailing) for point in points]
-        return np.array(values).reshape((*w.shape[:-1], *trailing))
+        points = flat.reshape(-1, *self.shape)
+        try:
+            values = [np.reshape(function(point), trailing) for point in points]
+        except (RiemflowError, NotImplementedError, AttributeError):
+            raise
+        except MISUSE as error:
+            raise DomainError(
+                f"{what} of the space {self.name} raised {type(error).__name__} ({error}) at a point of "
+                f"shape {self.shape}: check the space by space.{what}."
+            ) from error
+        return np.array(values).reshape((*batch, *trailing))
+
+
+def _constant_frame(space: Any, dim: int, size: int) -> np.ndarray | None:
+    """An orthonormal basis, [dim, size], of the linear space a space is open in; None if it is curved."""
+    if dim == size:
+        return np.eye(dim)
+    for linear in (space, getattr(space, "embedding_space", None)):
+        # Linear spaces of geomstats, and they alone, have a basis.
+        if linear is None or int(linear.dim) != dim or not hasattr(linear, "basis"):
+            continue
+        basis = np.asarray(linear.basis, dtype=np.float64).reshape(dim, size)
+        return np.linalg.qr(basis.T)[0].T
+    return None

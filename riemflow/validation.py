@@ -14,6 +14,10 @@ from scipy.sparse import csr_array, issparse
 
 from riemflow.errors import DomainError, RiemflowError, ShapeError
 
+OTHER_WAY = {  # (what was given, what was wanted): how to get from one to the other
+    ("Parametrization", "LegendreFunction"): "take its legendre_from_parametrization(G, x_init)",
+    ("LegendreFunction", "Parametrization"): "take its parametrization_from_legendre(R, region)",
+}
 # What a function that is not vectorised, or not written for arrays, raises; other errors are its own.
 MISUSE = (TypeError, ValueError, IndexError, AttributeError, NotImplementedError)
 
@@ -103,13 +107,14 @@ def as_number(name: str, value: Any, *, above: float = -np.inf, below: float = n
     return number
 
 
-def require_kind(name: str, value: Any, kind: type) -> None:
-    """Raise a `DomainError` unless `value` is a `kind`, which functions are wrapped as."""
-    if not isinstance(value, kind):
-        raise DomainError(
-            f"{name} is a {type(value).__name__}, but must be a {kind.__name__}: wrap a function as "
-            f"{kind.__name__}(fun, …)."
-        )
+def require_kind(name: str, value: Any, kind: type, remedy: str | None = None) -> None:
+    """Raise a `DomainError` unless `value` is a `kind`; the usual slips are a bare function, and G for R."""
+    if isinstance(value, kind):
+        return
+    if remedy is None:
+        ways = [OTHER_WAY.get((base.__name__, kind.__name__)) for base in type(value).__mro__]
+        remedy = next(filter(None, ways), f"wrap a function as {kind.__name__}(fun, …)")
+    raise DomainError(f"{name} is a {type(value).__name__}, but must be a {kind.__name__}: {remedy}.")
 
 
 def as_count(name: str, value: Any, *, least: int = 1) -> int:

@@ -44,5 +44,16 @@ def test_needs_a_legendre_function(function, wrong):
         call(function, wrong)
 
 
+def test_the_other_one_is_told_how_to_become_it():
+    with pytest.raises(DomainError, match=r"legendre_from_parametrization\(G, x_init\)"):
+        rf.maximum_margin(G, [[1.0, 1.0]], [1])
+    with pytest.raises(DomainError, match=r"parametrization_from_legendre\(R, region\)"):
+        rf.gradient_flow(R, rf.losses.Linear([1.0, 1.0]), [1.0, 1.0], 1.0)
+    with pytest.raises(DomainError, match=r"wrap a function as LegendreFunction\(fun"):
+        rf.mirror_flow(sum, rf.losses.Linear([1.0, 1.0]), [1.0, 1.0], 1.0)
+    with pytest.raises(DomainError, match='method="atlas"'):
+        rf.atlas_flow(R, rf.losses.Linear([1.0, 1.0]), [1.0, 1.0], 1.0)
+
+
 def test_there_are_many():
     assert len(takers("G")) >= 12 and len(takers("R")) >= 8

@@ -13,11 +13,17 @@ import numpy as np
 from autograd.scipy.special import gammaln
 
 from riemflow.legendre import (
+    Bernoulli,
     Beta,
+    Binomial,
     BurgEntropy,
+    Categorical,
+    CenteredNormal,
     Dirichlet,
+    Exponential,
     FermiDirac,
     Gamma,
+    Geometric,
     HyperbolicEntropy,
     LegendreFunction,
     LogBarrier,
@@ -25,8 +31,11 @@ from riemflow.legendre import (
     LogPartition,
     LogSumExp,
     LorentzBarrier,
+    Multinomial,
+    NegativeBinomial,
     NegativeEntropy,
     Normal,
+    Poisson,
     Quadratic,
     SimplexEntropy,
     SoftplusSum,
@@ -103,6 +112,10 @@ def simplex_entropy(w):
 
 def log_sum_exp(w):
     return anp.log(1 + anp.sum(anp.exp(w), axis=-1))
+
+
+def binary_entropy(p):
+    return p * anp.log(p) + (1 - p) * anp.log(1 - p)
 
 
 def hyperbolic(w):
@@ -277,6 +290,94 @@ CASES = [
         uniform(0.3, 4.0, 3),
         False,
         outside=([0.0, 1.0, 1.0], [1.0, -0.1, 2.0]),
+    ),
+    LegendreCase(
+        "CenteredNormal",
+        lambda: CenteredNormal(3),
+        lambda w: -0.5 * anp.log(determinant(-2 * w)),
+        lambda rng, n: -0.5 * positive_matrices(rng, n),
+        False,
+        # Σ has half the off-diagonal coordinates.
+        lambda mu: -1.5 - 0.5 * anp.log(determinant(mu * np.array([1, 0.5, 0.5, 1, 0.5, 1]))),
+        outside=([-1.0, -1.0, 0.0, -1.0, 0.0, -1.0], [1.0, 0.0, 0.0, -1.0, 0.0, -1.0]),
+        outside_conjugate=([-1.0, 0.0, 0.0, -1.0, 0.0, -1.0], [1.0, 2.0, 0.0, 1.0, 0.0, 1.0]),
+    ),
+    LegendreCase(
+        "Exponential",
+        Exponential,
+        lambda w: -anp.log(-w[..., 0]),
+        uniform(-3.0, -0.2, 1),
+        False,
+        lambda mu: -1 - anp.log(mu[..., 0]),
+        outside=([0.0], [1.0]),
+        outside_conjugate=([0.0], [-1.0]),
+    ),
+    LegendreCase(
+        "Poisson",
+        Poisson,
+        lambda w: anp.exp(w[..., 0]),
+        uniform(-2.0, 2.0, 1),
+        False,
+        lambda mu: mu[..., 0] * (anp.log(mu[..., 0]) - 1),
+        outside_conjugate=([0.0], [-1.0]),
+    ),
+    LegendreCase(
+        "Bernoulli",
+        Bernoulli,
+        lambda w: anp.log(1 + anp.exp(w[..., 0])),
+        uniform(-2.0, 2.0, 1),
+        False,
+        lambda mu: binary_entropy(mu[..., 0]),
+        outside_conjugate=([0.0], [1.0]),
+    ),
+    LegendreCase(
+        "Binomial",
+        lambda: Binomial(7),
+        lambda w: 7 * anp.log(1 + anp.exp(w[..., 0])),
+        uniform(-2.0, 2.0, 1),
+        False,
+        lambda mu: 7 * binary_entropy(mu[..., 0] / 7),
+        outside_conjugate=([0.0], [7.0]),
+    ),
+    LegendreCase(
+        "Categorical",
+        lambda: Categorical(4),
+        log_sum_exp,
+        uniform(-2, 2, 3),
+        False,
+        simplex_entropy,
+        outside_conjugate=([0.2, 0.3, 0.5], [0.0, 0.1, 0.1]),
+    ),
+    LegendreCase(
+        "Multinomial",
+        lambda: Multinomial(5, 3),
+        lambda w: 5 * log_sum_exp(w),
+        uniform(-2, 2, 2),
+        False,
+        lambda mu: 5 * simplex_entropy(mu / 5),
+        outside_conjugate=([2.0, 3.0], [0.0, 0.1]),
+    ),
+    LegendreCase(
+        "Geometric",
+        Geometric,
+        lambda w: w[..., 0] - anp.log(1 - anp.exp(w[..., 0])),
+        uniform(-3.0, -0.2, 1),
+        False,
+        lambda mu: (mu[..., 0] - 1) * anp.log(mu[..., 0] - 1) - mu[..., 0] * anp.log(mu[..., 0]),
+        outside=([0.0], [1.0]),
+        outside_conjugate=([1.0], [0.5]),
+    ),
+    LegendreCase(
+        "NegativeBinomial",
+        lambda: NegativeBinomial(2.5),
+        lambda w: -2.5 * anp.log(1 - anp.exp(w[..., 0])),
+        uniform(-3.0, -0.2, 1),
+        False,
+        lambda mu: (
+            mu[..., 0] * anp.log(mu[..., 0] / (2.5 + mu[..., 0])) - 2.5 * anp.log(1 + mu[..., 0] / 2.5)
+        ),
+        outside=([0.0], [1.0]),
+        outside_conjugate=([0.0], [-1.0]),
     ),
 ]
 

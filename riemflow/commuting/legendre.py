@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from riemflow.autodiff import differences
 from riemflow.commuting.anchors import Anchors, State
 from riemflow.commuting.brackets import cometric_derivative
 from riemflow.commuting.checks import Check, check_commuting, check_regular, one_point
@@ -206,6 +207,9 @@ class LiftedLegendre(LegendreFunction):
     def _third(self, w):
         return symmetrised(self._metric_derivative(w))
 
+    def _fourth(self, w):
+        return differences(self._third, 3)(w)
+
     def _belongs(self, w):
         return (self._lift(w).reached == 1.0).reshape(w.shape[:-1])
 
@@ -275,6 +279,9 @@ class LiftedConjugate(LegendreFunction):
     def _third(self, w):
         x = self._at(w, "x")
         return symmetrised(cometric_derivative(self.parametrization, x, self.parametrization._gradients(x)))
+
+    def _fourth(self, w):
+        return differences(self._third, 3)(w)
 
     def _belongs(self, w):
         return (self._ray(w).reached == 1.0).reshape(w.shape[:-1])

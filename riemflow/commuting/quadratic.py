@@ -156,6 +156,10 @@ class _Growth(LegendreFunction):
         weights = 2 * np.exp(self._log_weights(w))
         return np.einsum("...k,ik,jk,lk->...ijl", weights, *[self.rates] * 3, optimize=True)
 
+    def _fourth(self, w):
+        weights = 4 * np.exp(self._log_weights(w))
+        return np.einsum("...k,ik,jk,lk,mk->...ijlm", weights, *[self.rates] * 4, optimize=True)
+
     def joint_flow(self, mu: Any) -> np.ndarray:
         """ψ(x_init; μ) = exp(Σ μ_i A_i) x_init: shape=[..., d] -> shape=[..., D]."""
         return self._flow(self._inside(mu, "mu"))

@@ -174,7 +174,8 @@ def _write(path: Path, arrays: dict[str, np.ndarray], F: IsometricEmbedding | At
     try:
         write_archive(path, arrays)
     except OSError as error:
-        told: Any = type(error)(error.errno, f"The embedding was not saved: {error.strerror}", str(path))
+        why = f"The embedding was not saved: {error.strerror or error}"
+        told: Any = type(error)(error.errno, why, str(path)) if error.errno else type(error)(why)
         told.partial = F
         raise told from error
 

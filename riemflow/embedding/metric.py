@@ -10,7 +10,7 @@ import numpy as np
 from riemflow.errors import DomainError, RiemflowError
 from riemflow.legendre.function import LegendreFunction, least_eigenvalue
 from riemflow.parametrizations.parametrization import Parametrization
-from riemflow.spaces import SpaceMetric
+from riemflow.spaces import RiemannianSpace
 from riemflow.validation import as_points, check_vectorised, evaluate, require_inside, short
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ def _of_space(space: Any) -> Metric:
     R = getattr(getattr(space, "metric", None), "legendre_function", None)
     if isinstance(R, LegendreFunction):
         return _of_legendre(R)
-    g = SpaceMetric(space)
+    g = RiemannianSpace(space)
+    g.require_vectors()
     return Metric(g.matrix, g.belongs, g.dim, name=g.name, place=f"the space {g.name}")
 
 

@@ -3,8 +3,10 @@
 from riemflow.flows.atlas import atlas_flow
 from riemflow.flows.bregman import check_bregman_function
 from riemflow.flows.convergence import check_bregman_decrease, check_limit_optimality, check_loss_decrease
-from riemflow.flows.descents.descent import Descent, gradient_descent, mirror_descent
+from riemflow.flows.descents.descent import gradient_descent, mirror_descent
 from riemflow.flows.descents.descent_gap import check_descents
+from riemflow.flows.descents.iterates import Descent
+from riemflow.flows.descents.riemannian_descent import riemannian_gradient_descent
 from riemflow.flows.descents.step_sizes import Backtracking
 from riemflow.flows.development import cartan_development
 from riemflow.flows.ensembles.cases import CaseResult
@@ -56,5 +58,6 @@ __all__ = [
     "mirror_flow",
     "mirror_flows",
     "regularization_path",
+    "riemannian_gradient_descent",
     "riemannian_gradient_flow",
 ]

@@ -62,7 +62,7 @@ def atlas_flow(
     ConvergenceError
         If the flow leaves the region, does not converge (t = inf), or the integrator fails.
     """
-    require_kind("atlas", atlas, Atlas)
+    require_kind("atlas", atlas, Atlas, 'make one by embed(R, region, method="atlas")')
     loss = as_loss(loss, atlas.dim)
     w = atlas._inside(w_init)
     if w.ndim != 1:

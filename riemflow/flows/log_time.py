@@ -15,6 +15,8 @@ from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import Logistic
 from riemflow.validation import as_number, require_kind
 
+RESTED = 20.0  # from here on e^τ magnifies rounding to what the tolerance sees
+
 
 def logistic_flow(
     R: LegendreFunction,
@@ -30,7 +32,8 @@ def logistic_flow(
 
     On separable data w grows like ln t, so that in τ the flow moves at a steady pace, while the factor e^τ
     and the vanishing gradient are multiplied as logarithms: t = exp(1e6) is in reach. Still the direction of
-    w settles like a power of τ only; for its limit see `maximum_margin`.
+    w settles like a power of τ only; for its limit see `maximum_margin`. On other data w comes to rest while
+    e^τ makes the flow stiffer and stiffer: take `mirror_flow`.
 
     Parameters
     ----------
@@ -55,7 +58,7 @@ def logistic_flow(
         If the integrator fails.
     """
     require_kind("R", R, LegendreFunction)
-    require_kind("loss", loss, Logistic)
+    require_kind("loss", loss, Logistic, "make one of data, losses.Logistic(Z, labels)")
     if loss.dim != R.dim:
         raise ShapeError(f"The loss is on R^{loss.dim}, but {R.name} on R^{R.dim}.")
     w_init = R._inside(w_init, "w_init")
@@ -96,11 +99,16 @@ def logistic_flow(
     )
     maps = {name: _after(to_mu, output) for name, output in Q.outputs.items()}
     values = {name: np.asarray(to(solution.y)) for name, to in maps.items()}
-    status, message = solution.status, solution.message
+    status, message = solution.status, solution.message.replace(" t = ", " ln(1 + t) = ")
     if status == "event":
         status, message = "left-domain", f"reached the boundary of the domain: {message}"
     elif status in GOOD and not np.isfinite(values["w"]).all():
         status, message = "failed", "the weights overflow float64"
+    elif status == "failed" and solution.t[-1] > RESTED:
+        message = (
+            f"stopped at ln(1 + t) = {solution.t[-1]:.6g}; if no w in dom R separates the labels, the flow "
+            "has come to rest by then and rounding times e^τ moves it: see mirror_flow to t = inf"
+        )
     stats = {"formulation": "row-space", "clock": "ln(1 + t)", **solution.stats}
     flow = Flow(solution.t, values["w"], None, values["mu"], status, message, stats, solution, maps)
     return require_good(flow) if throw else flow

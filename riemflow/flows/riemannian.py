@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from riemflow.errors import ShapeError
 from riemflow.flows.rest import MOST, along, terms, under_metric
-from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
-from riemflow.losses import as_loss
-from riemflow.spaces import SpaceMetric
-from riemflow.validation import as_points, require_inside
+from riemflow.flows.solution import Flow, metric_units, natural_gradient, require_good, run_flow
+from riemflow.flows.space_losses import loss_on
+from riemflow.spaces import RiemannianSpace
 
 
 def riemannian_gradient_flow(
@@ -20,6 +19,7 @@ def riemannian_gradient_flow(
     w_init: Any,
     t: Any,
     *,
+    gradient: Any = None,
     rtol: float = 1e-8,
     atol: Any = None,
     method: str = "auto",
@@ -28,66 +28,87 @@ def riemannian_gradient_flow(
     progress: bool = False,
     throw: bool = True,
 ) -> Flow:
-    """Integrate ``w' = -g(w)^{-1} ∇L(w)`` on a geomstats space with metric matrix g.
+    """Integrate ``w' = -grad L(w)`` on any geomstats space with a metric, ``g(grad L, u) = dL(u)``.
 
-    On a `HessianManifold` this is the mirror flow (equation 3 of the paper).
+    On a `HessianManifold` this is the mirror flow (equation 3 of the paper). An open set of a linear space
+    (R^d, symmetric matrices, …) is integrated in coordinates of that space, ``c' = -g(c)^{-1} ∇L(c)``; any
+    other space in the array that holds its points, each of which is projected to the space.
 
     Parameters
     ----------
-    space : geomstats manifold of vectors, equipped with a metric that has a metric matrix
-    loss : Loss, Piecewise, or callable, shape=[..., d] -> shape=[...]
-    w_init : array, shape=[d]
+    space : geomstats manifold, equipped with a metric
+    loss : Loss, Piecewise, or callable, shape=[*shape] -> number
+        A callable takes one point of the space. A Loss is one of the point's entries, flattened.
+    w_init : array, shape=[*shape]
+        One point of the space.
     t : float, increasing array, or np.inf
+        At t = inf on a curved space, rest is judged by the movement alone.
+    gradient : callable, shape=[*shape] -> shape=[*shape], optional
+        The Euclidean gradient ∂L/∂w of a callable, in the array that holds a point; automatic if left out.
     rtol, atol, method, until_loss, until_gradient, progress, throw
-        As for `gradient_flow`.
+        As for `gradient_flow`; the gradient of `until_gradient` is that part of ∂L/∂w which is tangent.
 
     Returns
     -------
     Flow
+        With w of shape=[n, *shape].
 
     Raises
     ------
     DomainError, ShapeError
-        For input of the wrong shape or outside the space, or a space without a metric matrix.
+        For input of the wrong shape or outside the space, a space without a metric, or a loss whose gradient
+        is not its own.
     ConvergenceError
         If the flow leaves the space, does not converge (t = inf), or the integrator fails.
     """
-    g = SpaceMetric(space)
-    dim = g.dim
-    loss = as_loss(loss, dim)
-    w_init = as_points("w_init", w_init, dim)
-    if w_init.ndim != 1:
-        raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({dim},).")
-    require_inside("w_init", w_init, g.belongs, f"the space {g.name}", "move it inside.")
-    g.matrix(w_init)  # if it has none, say so now
+    M = RiemannianSpace(space)
+    w_init = M.as_point("w_init", w_init)
+    loss = loss_on(M, loss, gradient, w_init)
+    start, linear = M.coordinates(w_init), M.frame is not None
+    if linear:
+        M.matrix(start)  # if it has none, say so now
 
-    def velocity(piece, w):
-        if not g.belongs(w):
-            return np.full_like(w, np.nan)
-        return -natural_gradient(g.matrix(w), piece._gradient(w), "The metric matrix", w)
+    def velocity(piece, c):
+        if not M.belongs(c):
+            return np.full_like(c, np.nan)
+        if linear:
+            return -natural_gradient(M.matrix(c), piece._gradient(c), "The metric matrix", c)
+        point = M.points(c)
 
-    def linearise(piece, w):
-        slope, metric = piece._gradient(w), g.matrix(w)
+        def solve(gram, slope):
+            return natural_gradient(gram, slope, "The metric", point)
+
+        return -M.gradient(point, piece.slope(point), solve).ravel()
+
+    def linearise(piece, c):
+        slope, metric = piece._gradient(c), M.matrix(c)
         u = np.linalg.solve(metric, slope)
-        changes = [along(g.matrix, g.belongs, w, e) @ u for e in np.eye(dim)]
-        return under_metric(metric, np.stack(changes, axis=-1), slope, terms(piece, w), piece._hessian(w), w)
+        changes = [along(M.matrix, M.belongs, c, e) @ u for e in np.eye(M.dim)]
+        return under_metric(metric, np.stack(changes, axis=-1), slope, terms(piece, c), piece._hessian(c), c)
 
-    return run_flow(
+    flow = run_flow(
         velocity,
-        w_init,
+        start,
         t,
         loss,
-        {"w": lambda w: w},
+        {"w": lambda c: c},
         formulation="Riemannian",
-        inside=g.belongs,
+        inside=M.belongs if linear else None,
         rtol=rtol,
         atol=atol,
-        scale=float(np.abs(w_init).max()) or 1.0,
-        linearise=linearise if dim <= MOST else None,
-        units=metric_units(g.matrix, g.belongs, w_init),
+        scale=float(np.abs(start).max()) or 1.0,
+        linearise=linearise if linear and M.dim <= MOST else None,
+        units=metric_units(M.matrix, M.belongs, start) if linear else None,
         method=method,
         until_loss=until_loss,
         until_gradient=until_gradient,
         progress=progress,
-        throw=throw,
+        throw=False,
     )
+    if not M.has_vectors:
+        stats = dict(flow.stats)
+        points = M.points(flow.w)
+        if not linear:
+            stats["drift"] = float(np.abs(flow.w - M.coordinates(points)).max())
+        flow = replace(flow, w=points, stats=stats, _maps={"w": M.points})
+    return require_good(flow) if throw else flow

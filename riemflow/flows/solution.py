@@ -51,9 +51,11 @@ class Flow:
     stats : mapping
         formulation, method, n_steps, n_rhs, seconds; for t = inf also residual, the last speed
         max |dstate/dt|, and remaining, how far the flow linearised at the end of it still moves (None if
-        that was not computed), or, where the limit was found without the flow (method "Newton"; then t is
-        0 and inf), residual, kkt_residual, unique and n_iterations as of `BregmanMinimum`; on a
-        submanifold also drift, how far the integrator's x had left it.
+        that was not computed), or, where the limit was found without the flow (formulation "limit", method
+        "Newton"; then t is 0 and inf), residual, kkt_residual, unique and n_iterations as of
+        `BregmanMinimum`, and boundary, whether it lies there; if it "diverges" direction, margin, rate,
+        unique and norm as of `MaximumMargin` (method "margin"; then t is 0 alone); on a submanifold also
+        drift, how far the integrator's x had left it.
     """
 
     t: np.ndarray
@@ -88,9 +90,9 @@ class Flow:
         return {**self.__dict__, "_solution": None, "_maps": {}}
 
     def __repr__(self) -> str:
-        stats = self.stats
+        stats, d = self.stats, " x ".join(map(str, self.w.shape[1:]))
         return (
-            f"Flow({self.status}: {self.message}; d = {self.w.shape[1]}, {stats['formulation']} form, "
+            f"Flow({self.status}: {self.message}; d = {d}, {stats['formulation']} form, "
             f"{stats['n_steps']} steps of {stats['method']}, {stats['seconds']:.2f} s)"
         )
 
@@ -105,6 +107,8 @@ def output_times(t: Any) -> tuple[float, np.ndarray | None]:
     """
     if np.ndim(t) == 0 and np.isscalar(t) and not isinstance(t, str | complex) and t == np.inf:
         return np.inf, None
+    if np.ndim(t) == 1 and any(isinstance(s, float) and s == np.inf for s in t):
+        raise DomainError("t holds inf beside other times: the limit is a call of its own, with t=np.inf.")
     times = as_float("t", t)
     if times.ndim == 0:
         return as_number("t", t, above=0.0), None

@@ -5,6 +5,7 @@ from riemflow.geometry.embedded_submanifold import EmbeddedSubmanifold
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.geometry.hessian_metric import HessianMetric
 from riemflow.geometry.induced_manifold import InducedManifold, InducedMetric
+from riemflow.geometry.statistical import NaturalToGeomstats
 from riemflow.geometry.submanifold_metric import SubmanifoldMetric
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "HessianMetric",
     "InducedManifold",
     "InducedMetric",
+    "NaturalToGeomstats",
     "SubmanifoldMetric",
 ]

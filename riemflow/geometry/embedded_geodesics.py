@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from riemflow.embedding import IsometricEmbedding
-from riemflow.geometry.energy import Grid, Paths, joined
+from riemflow.geometry.energy import Paths, joined
 from riemflow.geometry.integrated import Integrated
 
 
@@ -54,11 +52,6 @@ class EmbeddedPaths(Paths):
         self.J, self.second = np.full(shape, np.nan), np.full((*shape, shape[-1]), np.nan)
         self.J[inside], self.second[inside] = F._jacobian(self.w[inside]), F._hessian(self.w[inside])
         return np.swapaxes(self.J[inside], -1, -2) @ self.J[inside]
-
-    @classmethod
-    def start(cls, R: Any, grid: Grid, w: np.ndarray, q: np.ndarray) -> np.ndarray:
-        """Straight in w."""
-        return np.zeros((len(w), len(grid.t), w.shape[-1]))
 
     def forces(self):
         """∂²F(w', ·) along the paths, [n, N+1, D, d], and the energy's derivatives, [n, N+1, d]."""

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.polynomial.legendre import Legendre
 
-from riemflow.legendre.conjugate import NumericalConjugate
+from riemflow.geometry.linear import solve
 from riemflow.legendre.function import LegendreFunction
 
 DEGREES = (10, 15, 22, 33, 50, 75, 112, 168)
 # Errors fall geometrically in the degree: two degrees, one half larger, that agree to this leave the 1.5th
 # power of it in the second.
-AGREED = 1e-9
+AGREED = 1e-10
 ROUNDING = 1e-13  # of an energy
 SETTLED = 1e-9  # Newton decrement, relative to the length, after which one step more is below rounding
 MOST_STEPS, MOST_HALVINGS = 60, 40
@@ -75,11 +75,6 @@ class Paths:
     def _metric(self, inside: np.ndarray) -> np.ndarray:
         return self.R._hessian(self.w[inside])
 
-    @classmethod
-    def start(cls, R: LegendreFunction, grid: Grid, w: np.ndarray, q: np.ndarray) -> np.ndarray:
-        """Of the paths straight in w, straight in ∇R and half way between them the u of least energy."""
-        return _start(R, grid, w, q)
-
     def replaced(self, rows: np.ndarray, other: Paths) -> None:
         """Take over the rows of another set of paths."""
         for name in self.arrays[2:]:
@@ -103,14 +98,14 @@ class Paths:
         """The Newton step, [n, N+1, d], and its decrement: its length, relative to that of the path."""
         change, slope = self.forces()
         inner = slope[:, 1:-1].reshape(len(slope), -1, 1)
-        step = -_solve(self._hessian(change, curved=True), inner)
+        step = -solve(self._hessian(change, curved=True), inner)
         decrement = -(step * inner).sum(axis=(1, 2))
         bad = ~(decrement > 0) & (inner != 0).any(axis=(1, 2))
         if bad.any():
             # Beyond a conjugate point, or far from a geodesic: what is left without curvature is positive.
             rows = np.flatnonzero(bad)
             part = self[rows]
-            step[rows] = -_solve(part._hessian(change[rows], curved=False), inner[rows])
+            step[rows] = -solve(part._hessian(change[rows], curved=False), inner[rows])
             decrement[rows] = -(step[rows] * inner[rows]).sum(axis=(1, 2))
         full = np.zeros(self.u.shape)
         full[:, 1:-1] = step.reshape(full[:, 1:-1].shape)
@@ -132,29 +127,25 @@ class Paths:
         if curved:
             # The squared part of |D_t δ|² and the curvature's, -¼ ∇³R[v] g⁻¹ ∇³R[v], cancel.
             force = change @ self.v[..., None]
-            bend = self.R._third_along(self.w, np.linalg.solve(self.g, force)[..., 0])
+            bend = self.R._third_along(self.w, solve(self.g, force)[..., 0])
         else:
-            bend = change @ np.linalg.solve(self.g, change)
+            bend = change @ solve(self.g, change)
         return 0.5 * change, 0.25 * bend
 
     def initial_velocity(self) -> np.ndarray:
         """w'(0) from the momentum -∂E/∂w(0), which is more accurate than the polynomial's derivative."""
         _, slope = self.forces()
-        return -np.linalg.solve(self.g[:, 0], slope[:, 0, :, None])[..., 0]
-
-
-def _solve(H: np.ndarray, b: np.ndarray) -> np.ndarray:
-    try:
-        return np.linalg.solve(H, b)
-    except np.linalg.LinAlgError:
-        return np.full(b.shape, np.nan)
+        return -solve(self.g[:, 0], slope[:, 0, :, None])[..., 0]
 
 
 def minimise(paths: Paths) -> np.ndarray:
-    """Move paths, in place, to where their energy is least; return which arrived, bool, shape=[n]."""
+    """Move paths, in place, to where their energy is least; return which arrived, bool, shape=[n].
+
+    A path that its degree cannot follow creeps, so that low degrees are left soon.
+    """
     settled = np.zeros(len(paths.u), bool)
     active = np.flatnonzero(np.isfinite(paths.energy))
-    for _ in range(MOST_STEPS):
+    for _ in range(min(len(paths.grid.t), MOST_STEPS)):
         if len(active) == 0:
             break
         here = paths if len(active) == len(paths.u) else paths[active]
@@ -197,17 +188,16 @@ def _joined(R: Any, q: np.ndarray, w: np.ndarray, kind: type[Paths]) -> tuple[np
     found, velocity, step = np.zeros(len(w), bool), np.full(w.shape, np.inf), q - w
     active = np.arange(len(w))
     grid = lobatto(DEGREES[0])
+    u = np.zeros((len(w), len(grid.t), w.shape[-1]))  # the straight line, which stays inside
     with np.errstate(all="ignore"):
-        u = kind.start(R, grid, w, q)
         for degree in DEGREES:
             finer = lobatto(degree)
-            u = _interpolation(grid.t, finer.t) @ u if finer is not grid else u
-            grid = finer
-            paths = kind(R, grid, w[active], step[active], u)
-            # A coarse path may leave dom R between its nodes: from the straight line then.
+            paths = kind(R, finer, w[active], step[active], _interpolation(grid.t, finer.t) @ u)
             lost = np.flatnonzero(~np.isfinite(paths.energy))
             if len(lost):
-                paths.replaced(lost, kind(R, grid, w[active[lost]], step[active[lost]], 0.0 * u[lost]))
+                # A coarse path may leave dom R between its nodes.
+                line = np.zeros(paths.u[lost].shape)
+                paths.replaced(lost, kind(R, finer, w[active[lost]], step[active[lost]], line))
             settled = minimise(paths)
             new = paths.initial_velocity()
             change, metric = new - velocity[active], paths.g[:, 0]
@@ -215,25 +205,11 @@ def _joined(R: Any, q: np.ndarray, w: np.ndarray, kind: type[Paths]) -> tuple[np
             agreed = settled & (gap <= AGREED * np.sqrt(2.0 * paths.energy))
             velocity[active] = new
             found[active[agreed]] = True
-            active, u = active[~agreed], paths.u[~agreed]
+            u, grid = np.where(settled[:, None, None], paths.u, 0.0)[~agreed], finer
+            active = active[~agreed]
             if len(active) == 0:
                 break
     return velocity, found
-
-
-def _start(R: LegendreFunction, grid: Grid, w: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Of the paths straight in w, straight in ∇R and half way between them the one of least energy."""
-    zero = np.zeros((len(w), len(grid.t), w.shape[-1]))
-    Q = R.conjugate
-    if isinstance(Q, NumericalConjugate):
-        return zero
-    mu = R._gradient(w)[:, None] * (1.0 - grid.t[:, None]) + R._gradient(q)[:, None] * grid.t[:, None]
-    dual = Q._gradient(mu) - w[:, None] - grid.t[:, None] * (q - w)[:, None]
-    dual[:, [0, -1]] = 0.0
-    candidates = [zero, 0.5 * dual, dual]
-    energies = [Paths(R, grid, w, q - w, u).energy for u in candidates]
-    best = np.argmin(energies, axis=0)
-    return np.take_along_axis(np.array(candidates), best[None, :, None, None], axis=0)[0]
 
 
 @cache
@@ -244,7 +220,9 @@ def _weights_of(degree: int) -> np.ndarray:
 
 
 def _interpolation(t: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """The matrix from values at Lobatto nodes t to those at other nodes, of another number."""
+    """The matrix from values at Lobatto nodes t to those at the nodes of another degree."""
+    if len(t) == len(onto):
+        return np.eye(len(t))
     gaps = onto[:, None] - t
     same = gaps == 0.0
     terms = _weights_of(len(t) - 1) / np.where(same, 1.0, gaps)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from riemflow.geometry.energy import joined
+from riemflow.geometry.linear import solve
 from riemflow.geometry.models import Geodesics
 from riemflow.integration import solve_batched
 from riemflow.legendre.function import LegendreFunction
 
 RTOL, ATOL = 1e-12, 1e-14
+MOST_ROUNDS = 2_000  # steps: some hundred lengths of curvature, where float64 ends anyway
 Raw = Callable[..., np.ndarray]
 
 
@@ -37,7 +39,7 @@ class Integrated(Geodesics):
 
         def spread(w, v, u):
             force = R._third_along(w, v) @ u[..., None]
-            return -0.5 * np.linalg.solve(R._hessian(w), force)[..., 0]
+            return -0.5 * solve(R._hessian(w), force)[..., 0]
 
         return cls(R._hessian, R._belongs, spread, R)
 
@@ -81,7 +83,7 @@ class Integrated(Geodesics):
             return out
 
         y0 = np.concatenate([w, v, u], axis=-1) / scale
-        y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL)
+        y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, most_rounds=MOST_ROUNDS)
         y = y * scale
         return y[:, :d], reached, y[:, 2 * d :]
 

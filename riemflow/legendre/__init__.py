@@ -2,6 +2,15 @@
 
 from riemflow.legendre.algebra import product
 from riemflow.legendre.barriers import LogDet, LorentzBarrier
+from riemflow.legendre.discrete_families import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Geometric,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+)
 from riemflow.legendre.entropies import (
     BurgEntropy,
     FermiDirac,
@@ -10,19 +19,25 @@ from riemflow.legendre.entropies import (
     TsallisEntropy,
 )
 from riemflow.legendre.exponential_family import ExponentialFamily
-from riemflow.legendre.families import Beta, Dirichlet, Gamma, Normal
+from riemflow.legendre.families import Beta, CenteredNormal, Dirichlet, Exponential, Gamma, Normal
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
 from riemflow.legendre.ridge import LogBarrier, SoftplusSum
 
 __all__ = [
+    "Bernoulli",
     "Beta",
+    "Binomial",
     "BurgEntropy",
+    "Categorical",
+    "CenteredNormal",
     "Dirichlet",
+    "Exponential",
     "ExponentialFamily",
     "FermiDirac",
     "Gamma",
+    "Geometric",
     "HyperbolicEntropy",
     "LegendreFunction",
     "LogBarrier",
@@ -30,8 +45,11 @@ __all__ = [
     "LogPartition",
     "LogSumExp",
     "LorentzBarrier",
+    "Multinomial",
+    "NegativeBinomial",
     "NegativeEntropy",
     "Normal",
+    "Poisson",
     "Quadratic",
     "SimplexEntropy",
     "SoftplusSum",

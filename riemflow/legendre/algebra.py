@@ -48,6 +48,9 @@ class Sum(LegendreFunction):
     def _third(self, w):
         return np.sum([term._third(w) for term in self.terms], axis=0)
 
+    def _fourth(self, w):
+        return np.sum([term._fourth(w) for term in self.terms], axis=0)
+
     def _third_along(self, w, v):
         return np.sum([term._third_along(w, v) for term in self.terms], axis=0)
 
@@ -81,6 +84,9 @@ class Scaled(LegendreFunction):
 
     def _third(self, w):
         return self.factor * self.base._third(w)
+
+    def _fourth(self, w):
+        return self.factor * self.base._fourth(w)
 
     def _third_along(self, w, v):
         return self.factor * self.base._third_along(w, v)
@@ -174,7 +180,16 @@ class Composed(LegendreFunction):
 
     def _third(self, w):
         third = self.base._third(self._place(w))
-        return np.einsum("...ijk,ia,jb,kc->...abc", third, self.A, self.A, self.A, optimize=True)
+        return self._turned_back(third, 3)
+
+    def _fourth(self, w):
+        return self._turned_back(self.base._fourth(self._place(w)), 4)
+
+    def _turned_back(self, derivative: np.ndarray, order: int) -> np.ndarray:
+        """Aᵀ in each of the last `order` axes: shape=[..., m, m, …] -> shape=[..., d, d, …]."""
+        for axis in range(-order, 0):
+            derivative = np.moveaxis(self._back(np.moveaxis(derivative, axis, -1)), -1, axis)
+        return derivative
 
     def _third_along(self, w, v):
         return self.A.T @ self.base._third_along(self._place(w), self._turned(v)) @ self.A
@@ -221,6 +236,9 @@ class Tilted(LegendreFunction):
 
     def _third(self, w):
         return self.base._third(w)
+
+    def _fourth(self, w):
+        return self.base._fourth(w)
 
     def _third_along(self, w, v):
         return self.base._third_along(w, v)
@@ -277,6 +295,12 @@ class Product(LegendreFunction):
         for part, block in self._each():
             third[..., block, block, block] = part._third(w[..., block])
         return third
+
+    def _fourth(self, w):
+        fourth = np.zeros((*w.shape, self.dim, self.dim, self.dim))
+        for part, block in self._each():
+            fourth[..., block, block, block, block] = part._fourth(w[..., block])
+        return fourth
 
     def _third_along(self, w, v):
         change = np.zeros((*w.shape, self.dim))

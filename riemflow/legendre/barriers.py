@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import issparse
 
 from riemflow.legendre.algebra import Tilted
-from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.function import LegendreFunction, pairings
 from riemflow.validation import as_count
 
 
@@ -53,6 +55,12 @@ class LorentzBarrier(LegendreFunction):
         mixed = mixed + np.einsum("ik,...j->...ijk", P, n) + np.einsum("jk,...i->...ijk", P, n)
         cube = n[..., :, None, None] * n[..., None, :, None] * n[..., None, None, :]
         return -2.0 * cube - mixed / self._height(w)[..., None, None, None]
+
+    def _fourth(self, w):
+        n, P = self._normal(w), self._flat_part / self._height(w)[..., None, None]
+        nn = n[..., :, None] * n[..., None, :]
+        # The pairings of nn with itself are all n⊗n⊗n⊗n.
+        return 2.0 * pairings(nn, nn) + 2.0 * (pairings(nn, P) + pairings(P, nn)) + pairings(P, P)
 
     def _third_along(self, w, v):
         n, P = self._normal(w), self._flat_part
@@ -116,6 +124,20 @@ class LorentzConjugate(LegendreFunction):
         third[..., -1, -1, :-1] = cross
         third[..., -1, -1, -1] = v**3 * (3.0 * v * y2 + 2.0)
         return third
+
+    def _fourth(self, w):
+        y, v, y2 = self._split(w)
+        fourth = np.zeros((*w.shape, self.dim, self.dim, self.dim))
+        block = 2.0 * (v**3)[..., None, None] * np.eye(self.dim - 1)
+        cross = 6.0 * (v**4)[..., None] * y
+        rest = slice(None, -1)
+        for i, j in combinations(range(4), 2):
+            # ∂²/∂m² of the part δ_ij v of the Hessian, with y in the places i and j.
+            fourth[(..., *(rest if k in (i, j) else -1 for k in range(4)))] = block
+        for i in range(4):
+            fourth[(..., *(rest if k == i else -1 for k in range(4)))] = cross
+        fourth[..., -1, -1, -1, -1] = v**4 * (12.0 * v * y2 + 6.0)
+        return fourth
 
     def _belongs(self, w):
         return np.isfinite(w).all(axis=-1) & (w[..., -1] < 0)
@@ -192,6 +214,17 @@ class LogDet(LegendreFunction):
     def _third(self, w):
         C = self._whitened_basis(w)
         return -2.0 * np.einsum("...aij,...bjk,...cki->...abc", C, C, C, optimize=True)
+
+    def _fourth(self, w):
+        # tr(C_a C_b C_c C_d) over the six cyclic orders, which are pairwise the same read backwards.
+        C = self._whitened_basis(w)
+        d, n2 = self.dim, self.n * self.n
+        product = C[..., :, None, :, :] @ C[..., None, :, :, :]
+        left = product.reshape(*w.shape[:-1], d * d, n2)
+        right = np.swapaxes(product, -1, -2).reshape(*w.shape[:-1], d * d, n2)
+        trace = (left @ np.swapaxes(right, -1, -2)).reshape(*w.shape, d, d, d)
+        abdc, acbd = np.swapaxes(trace, -1, -2), np.swapaxes(trace, -2, -3)
+        return 2.0 * (trace + abdc + acbd)
 
     def _third_along(self, w, v):
         C = self._whitened_basis(w)

@@ -98,11 +98,20 @@ class NumericalConjugate(LegendreFunction):
     def _third(self, w):
         primal = self._primal(w)
         K = _inverse(self.base._hessian(primal))
-        third = self.base._third(primal)
-        for _ in range(3):
-            # Contracts the first index and puts the new one last: three turns do all of them in order.
-            third = np.einsum("...ijk,...ia->...jka", third, K, optimize=True)
-        return -third
+        return -_raised(self.base._third(primal), K, 3)
+
+    def _fourth(self, w):
+        # Differentiate -∇³R K K K along μ, K = ∇²R^{-1}: each K changes by -K ∇³R K, and w by K.
+        primal = self._primal(w)
+        K = _inverse(self.base._hessian(primal))
+        third, d = self.base._third(primal), self.dim
+        upper = _raised(third, K, 3).reshape(*w.shape, d * d)
+        half = _raised(third, K, 2).reshape(*w.shape, d * d)  # the first axis not raised
+        product = np.swapaxes(upper, -1, -2) @ half
+        product = product.reshape(*w.shape, d, d, d)  # T^{abi} g_ij T^{jcd}
+        swapped = np.swapaxes(product, -3, -2)
+        product = product + swapped + np.swapaxes(swapped, -2, -1)
+        return product - _raised(self.base._fourth(primal), K, 4)
 
     def _third_along(self, w, v):
         primal = self._primal(w)
@@ -130,6 +139,14 @@ def _inverse(H: np.ndarray) -> np.ndarray:
     scaled, scale = _scaled(H)
     K = np.linalg.solve(scaled, np.broadcast_to(np.eye(H.shape[-1]), H.shape))
     return scale[..., :, None] * (0.5 * (K + np.swapaxes(K, -1, -2))) * scale[..., None, :]
+
+
+def _raised(derivative: np.ndarray, K: np.ndarray, order: int) -> np.ndarray:
+    """K in each of the last `order` axes of [..., d, d, …]."""
+    K = K.reshape(*K.shape[:-2], *(1,) * (derivative.ndim - K.ndim), *K.shape[-2:])
+    for axis in range(-order, 0):
+        derivative = np.swapaxes(np.swapaxes(derivative, axis, -1) @ K, axis, -1)
+    return derivative
 
 
 def _newton(R: LegendreFunction, mu: np.ndarray, w: np.ndarray, max_iterations: int):

@@ -47,6 +47,9 @@ class NegativeEntropy(Separable):
     def _r3(self, w):
         return -1.0 / w / w
 
+    def _r4(self, w):
+        return 2.0 / w / w / w
+
     def _admits(self, w):
         return w > 0
 
@@ -74,7 +77,7 @@ class ExponentialSum(SeparableConjugate):
     def _r(self, w):
         return np.exp(w)
 
-    _r1 = _r2 = _r3 = _r
+    _r1 = _r2 = _r3 = _r4 = _r
 
     def _flat(self, w):
         return 2.0 * np.exp(0.5 * w)
@@ -116,6 +119,9 @@ class BurgConjugate(SeparableConjugate):
     def _r3(self, w):
         return -2.0 / w / w / w
 
+    def _r4(self, w):
+        return 6.0 / w / w / w / w
+
     def _admits(self, w):
         return w < 0
 
@@ -143,6 +149,9 @@ class FermiDirac(Separable):
 
     def _r3(self, w):
         return (2.0 * w - 1.0) / w / w / (1.0 - w) ** 2
+
+    def _r4(self, w):
+        return 2.0 / w / w / w + 2.0 / (1.0 - w) ** 3
 
     def _admits(self, w):
         return (w > 0) & (w < 1)
@@ -228,6 +237,10 @@ class HyperbolicEntropy(Separable):
         root = np.hypot(w, self._width)
         return -0.25 * (w / root) / root / root
 
+    def _r4(self, w):
+        root = np.hypot(w, self._width)
+        return 0.25 * (3.0 * (w / root) ** 2 - 1.0) / root / root / root
+
     def _flat(self, w):
         # ∫ dw / (2 (w² + 4c²)^¼), which is √|w| for |w| ≫ c.
         with np.errstate(over="ignore"):
@@ -307,6 +320,9 @@ class HyperbolicCosine(SeparableConjugate):
     def _r3(self, w):
         return 16.0 * self._scaled(w, np.sinh)
 
+    def _r4(self, w):
+        return 64.0 * self._scaled(w, np.cosh)
+
 
 class TsallisEntropy(Separable):
     """R(w) = Σ (w_i^q - w_i) / (q - 1) on w > 0, for q > 0, q ≠ 1; w ln w in the limit q -> 1.
@@ -353,6 +369,11 @@ class TsallisEntropy(Separable):
             return np.zeros(w.shape)
         return self.q * (self.q - 2.0) * w ** (self.q - 3.0)
 
+    def _r4(self, w):
+        if self.q in (2.0, 3.0):
+            return np.zeros(w.shape)
+        return self.q * (self.q - 2.0) * (self.q - 3.0) * w ** (self.q - 4.0)
+
     def _admits(self, w):
         return w > 0
 
@@ -397,6 +418,10 @@ class TsallisConjugate(SeparableConjugate):
     def _r3(self, w):
         q = self.base.q
         return (2.0 - q) / (q * q) * self._power(w, 3.0 - 2.0 * q)
+
+    def _r4(self, w):
+        q = self.base.q
+        return (2.0 - q) * (3.0 - 2.0 * q) / q**3 * self._power(w, 4.0 - 3.0 * q)
 
     def _admits(self, w):
         q = self.base.q

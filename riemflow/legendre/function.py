@@ -60,8 +60,8 @@ class LegendreFunction:
         R, written with ``autograd.numpy`` unless all derivatives are given.
     dim : int
         d.
-    gradient, hessian, third : callable, optional
-        ∇R (shape=[..., d]), ∇²R (shape=[..., d, d]), ∇³R (shape=[..., d, d, d]). Automatic if left out.
+    gradient, hessian, third, fourth : callable, optional
+        ∇R, ∇²R, ∇³R and ∇⁴R, of shape=[..., d], [..., d, d] and so on. Automatic if left out.
     domain : callable, shape=[..., d] -> bool, shape=[...], optional
         Membership in the interior of dom R. All of R^d if left out.
     interior : array, shape=[d], optional
@@ -95,6 +95,7 @@ class LegendreFunction:
     _membership: Function | None = None
     _hessian_along: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     _given_conjugate: LegendreFunction | Callable[[], LegendreFunction] | None = None
+    _callables: dict[str, Function]
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class LegendreFunction:
         gradient: Function | None = None,
         hessian: Function | None = None,
         third: Function | None = None,
+        fourth: Function | None = None,
         domain: Function | None = None,
         interior: Any = None,
         conjugate: LegendreFunction | Callable[[], LegendreFunction] | None = None,
@@ -117,6 +119,8 @@ class LegendreFunction:
             "third": third
             or autodiff.jacobian(hessian or autodiff.jacobian(gradient or autodiff.gradient(value)), 2),
         }
+        if fourth:
+            self._callables["fourth"] = fourth
         if not (hessian or third):
             self._hessian_along = autodiff.hessian_along(gradient or autodiff.gradient(value))
         self._membership = domain
@@ -124,7 +128,7 @@ class LegendreFunction:
         self._define(dim, name=name or "R", interior=np.zeros(dim), is_mirror_map=None)
         self.domain.interior = self._find_interior(interior)
         self._check_callables()
-        given = {"gradient": gradient, "hessian": hessian, "third": third}
+        given = {"gradient": gradient, "hessian": hessian, "third": third, "fourth": fourth}
         self._check_given({order for order, fun in given.items() if fun is not None})
         if hessian and not third:
             automatic = self._callables["third"]
@@ -165,7 +169,7 @@ class LegendreFunction:
         with np.errstate(all="ignore"):
             for order, (what, fun) in enumerate(self._callables.items()):
                 # The automatic third derivative is costly, and right if that of the Hessian is.
-                if what != "third":
+                if order < 3:
                     remedy = f"it must be {automatic.format(', d' * order)}"
                     check_vectorised(f"{self.name}: {what}", fun, point, (d,) * order, remedy)
             value = self._value(point)
@@ -178,7 +182,7 @@ class LegendreFunction:
     def _check_given(self, given: set[str]) -> None:
         """Compare the derivatives and the conjugate a user gave with R, next to the interior point."""
         points = autodiff.points_near(self.domain.interior, self._belongs)
-        orders = list(self._callables)
+        orders = list(self._callables)  # the automatic fourth derivative is made when it is wanted
         for k, what in enumerate(orders[1:]):
             fun = self._callables[what]
             if what == "gradient" and what not in given:
@@ -251,6 +255,15 @@ class LegendreFunction:
     def _third(self, w: np.ndarray) -> np.ndarray:
         return self._callables["third"](w)
 
+    def _fourth(self, w: np.ndarray) -> np.ndarray:
+        if "fourth" not in self._callables:
+            points = autodiff.points_near(self.domain.interior, self._belongs)
+            automatic = autodiff.jacobian(self._third, 3)
+            self._callables["fourth"] = autodiff.seen_through(
+                self._third, automatic, points, self._belongs, 3
+            )
+        return self._callables["fourth"](w)
+
     def _third_along(self, w: np.ndarray, v: np.ndarray) -> np.ndarray:
         """∇³R(w)[v], how ∇²R changes along v, without all of ∇³R if possible: two [..., d] -> [..., d, d]."""
         if self._hessian_along is None:
@@ -314,6 +327,14 @@ class LegendreFunction:
     def third(self, w: Any) -> np.ndarray:
         """∇³R(w): shape=[..., d] -> shape=[..., d, d, d]."""
         return self._third(self._inside(w))
+
+    def fourth(self, w: Any) -> np.ndarray:
+        """∇⁴R(w): shape=[..., d] -> shape=[..., d, d, d, d].
+
+        Where it is neither given nor to be had by autograd it comes from differences of ∇³R, to some nine
+        digits.
+        """
+        return self._fourth(self._inside(w))
 
     @property
     def conjugate(self) -> LegendreFunction:
@@ -385,6 +406,13 @@ def times_transposed(left: Any, rows: Any) -> np.ndarray:
         part = left @ rows[start : start + chunk].T
         product[:, start : start + chunk] = part.toarray() if issparse(part) else part
     return product
+
+
+def pairings(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a_ij b_kl + a_ik b_jl + a_il b_jk of symmetric matrices: two [..., d, d] -> [..., d, d, d, d]."""
+    product = a[..., :, :, None, None] * b[..., None, None, :, :]
+    swapped = np.swapaxes(product, -3, -2)
+    return product + swapped + np.swapaxes(swapped, -2, -1)
 
 
 def least_eigenvalue(matrix: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.function import LegendreFunction, pairings
 from riemflow.legendre.separable import scale_columns
 from riemflow.validation import as_count, as_matrix, as_points, short
 
@@ -83,6 +83,15 @@ class LogPartition(LegendreFunction):
         K, d = self.A.shape
         outer = (centred[..., :, None] * centred[..., None, :]).reshape(*w.shape[:-1], K, d * d)
         return (np.swapaxes(centred * p[..., None], -1, -2) @ outer).reshape(*w.shape, d, d)
+
+    def _fourth(self, w):
+        # The fourth cumulant: the fourth moment less the covariances of the three pairings.
+        p, centred = self._centred(w)
+        K, d = self.A.shape
+        outer = (centred[..., :, None] * centred[..., None, :]).reshape(*w.shape[:-1], K, d * d)
+        moment = np.swapaxes(outer * p[..., None], -1, -2) @ outer
+        C = np.swapaxes(centred * p[..., None], -1, -2) @ centred
+        return moment.reshape(*w.shape, d, d, d) - pairings(C, C)
 
     def _third_along(self, w, v):
         p, centred = self._centred(w)
@@ -197,6 +206,15 @@ class SimplexEntropy(LegendreFunction):
         with np.errstate(over="ignore"):
             third[..., i, i, i] -= 1.0 / w / w
         return third
+
+    def _fourth(self, w):
+        fourth = np.empty((*w.shape, self.dim, self.dim, self.dim))
+        s = 1.0 - w.sum(axis=-1)
+        i = np.arange(self.dim)
+        with np.errstate(over="ignore"):
+            fourth[...] = (2.0 / s / s / s)[..., None, None, None, None]
+            fourth[..., i, i, i, i] += 2.0 / w / w / w
+        return fourth
 
     def _third_along(self, w, v):
         change = np.empty((*w.shape, self.dim))

@@ -37,6 +37,8 @@ class SquaredNorm(Separable):
     def _r3(self, w):
         return np.zeros(w.shape)
 
+    _r4 = _r3
+
     def _flat(self, w):
         return w.copy()
 
@@ -92,6 +94,9 @@ class Quadratic(LegendreFunction):
 
     def _third(self, w):
         return np.zeros((*w.shape, self.dim, self.dim))
+
+    def _fourth(self, w):
+        return np.zeros((*w.shape, self.dim, self.dim, self.dim))
 
     def _third_along(self, w, v):
         return np.zeros((*w.shape, self.dim))

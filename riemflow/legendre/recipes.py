@@ -7,6 +7,15 @@ from typing import Any
 from riemflow.errors import DomainError
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
 from riemflow.legendre.barriers import LogDet, LorentzBarrier
+from riemflow.legendre.discrete_families import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Geometric,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+)
 from riemflow.legendre.entropies import (
     BurgEntropy,
     FermiDirac,
@@ -15,7 +24,7 @@ from riemflow.legendre.entropies import (
     TsallisEntropy,
 )
 from riemflow.legendre.exponential_family import ExponentialFamily
-from riemflow.legendre.families import Beta, Dirichlet, Gamma, Normal
+from riemflow.legendre.families import Beta, CenteredNormal, Dirichlet, Exponential, Gamma, Normal
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
@@ -30,14 +39,17 @@ LEAVES: dict[type[LegendreFunction], dict[str, str]] = {
             *(LorentzBarrier, Dirichlet),
         )
     },
-    **{leaf: {} for leaf in (Normal, Gamma, Beta)},
+    **{leaf: {} for leaf in (Normal, Gamma, Beta, Exponential, Poisson, Bernoulli, Geometric)},
+    **{leaf: {"n": "n"} for leaf in (LogDet, CenteredNormal, Binomial)},
+    Categorical: {"k": "k"},
+    Multinomial: {"n": "n", "k": "k"},
+    NegativeBinomial: {"r": "r"},
     TsallisEntropy: {"dim": "dim", "q": "q"},
     Quadratic: {"A": "A"},
     HyperbolicEntropy: {"u0": "u0", "v0": "v0"},
     LogBarrier: {"A": "normals", "b": "b"},
     SoftplusSum: {"A": "A", "b": "b"},
     LogPartition: {"A": "A", "weights": "weights"},
-    LogDet: {"n": "n"},
 }
 # An integral is kept as the finite family that its quadrature rule makes of it.
 KEPT_AS: dict[type[LegendreFunction], type[LegendreFunction]] = {ExponentialFamily: LogPartition}
@@ -84,8 +96,10 @@ def from_recipe(data: Any, dim: int) -> LegendreFunction:
         leaf = NAMES[name]
         _require_names(name, given, LEAVES[leaf])
         size = given.get("dim", dim)
-        if name == "LogDet":
+        if leaf in (LogDet, CenteredNormal):
             size = given["n"] * (given["n"] + 1) // 2 if isinstance(given["n"], int) else None
+        elif "k" in given:
+            size = given["k"] - 1 if isinstance(given["k"], int) else None
         _require_dim(name, size, dim)
         return _of_dim(leaf(**given), dim)
     if name in ("Sum", "Product"):

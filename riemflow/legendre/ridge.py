@@ -16,7 +16,7 @@ from riemflow.validation import as_matrix, as_points
 class RidgeSum(LegendreFunction):
     """R(w) = Σ_k r(t_k) with t = A w + b, strictly convex exactly when A is injective.
 
-    Subclasses give r elementwise, on arrays of shape [..., K]: `_r`, `_r1`, `_r2`, `_r3`, `_admits`, the flat
+    Subclasses give r elementwise, on arrays of shape [..., K]: `_r`, `_r1` to `_r4`, `_admits`, the flat
     coordinate `_flat` = ∫√r'' and its inverse. Stacked, the K flat coordinates embed the metric ∇²R
     isometrically in R^K.
 
@@ -61,6 +61,11 @@ class RidgeSum(LegendreFunction):
             third = (self.A.T * self._r3(self._ridges(w))[..., None, :]) @ self._outer
         return third.reshape(*w.shape, self.dim, self.dim)
 
+    def _fourth(self, w):
+        with np.errstate(over="ignore"):
+            fourth = (self._outer.T * self._r4(self._ridges(w))[..., None, :]) @ self._outer
+        return fourth.reshape(*w.shape, self.dim, self.dim, self.dim)
+
     def _third_along(self, w, v):
         with np.errstate(over="ignore"):
             return (self.A.T * (self._r3(self._ridges(w)) * (v @ self.A.T))[..., None, :]) @ self.A
@@ -90,6 +95,9 @@ class RidgeSum(LegendreFunction):
         raise NotImplementedError
 
     def _r3(self, t: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _r4(self, t: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def _admits(self, t: np.ndarray) -> np.ndarray:

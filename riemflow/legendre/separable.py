@@ -17,7 +17,7 @@ class Separable(LegendreFunction):
     """R(w) = Σ_i r_i(w_i), with metric diag r_i''(w_i).
 
     Subclasses give the scalar functions elementwise, on arrays of shape [..., d]: `_r` and its
-    derivatives `_r1`, `_r2`, `_r3`; `_admits`, membership in the open interval dom r_i; and the flat
+    derivatives `_r1`, `_r2`, `_r3`, `_r4`; `_admits`, membership in the open interval dom r_i; and the flat
     coordinate `_flat`, an antiderivative of √r'', in which the metric is Euclidean, with its inverse.
     """
 
@@ -44,6 +44,13 @@ class Separable(LegendreFunction):
         with np.errstate(over="ignore"):
             third[..., i, i, i] = self._r3(w)
         return third
+
+    def _fourth(self, w):
+        fourth = np.zeros((*w.shape, self.dim, self.dim, self.dim))
+        i = np.arange(self.dim)
+        with np.errstate(over="ignore"):
+            fourth[..., i, i, i, i] = self._r4(w)
+        return fourth
 
     def _third_along(self, w, v):
         change = np.zeros((*w.shape, self.dim))
@@ -74,6 +81,9 @@ class Separable(LegendreFunction):
         raise NotImplementedError
 
     def _r3(self, w: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _r4(self, w: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def _admits(self, w: np.ndarray) -> np.ndarray:
@@ -144,6 +154,9 @@ class NegativeLogarithm:
     def _r3(self, t):
         return -2.0 / t / t / t
 
+    def _r4(self, t):
+        return 6.0 / t / t / t / t
+
     def _admits(self, t):
         return t > 0
 
@@ -168,6 +181,10 @@ class SoftplusFunction:
 
     def _r3(self, t):
         return -expit(t) * expit(-t) * np.tanh(0.5 * t)
+
+    def _r4(self, t):
+        slope = expit(t) * expit(-t)
+        return slope * (1.0 - 6.0 * slope)
 
     def _admits(self, t):
         return np.ones(t.shape, bool)

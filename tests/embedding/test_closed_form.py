@@ -10,8 +10,12 @@ from riemflow.embedding.maps import RidgeMap
 from riemflow.embedding.metric import as_metric
 from riemflow.errors import DomainError, NoClosedFormError
 from riemflow.legendre import (
+    Binomial,
     BurgEntropy,
+    CenteredNormal,
+    Exponential,
     FermiDirac,
+    Geometric,
     HyperbolicEntropy,
     LegendreFunction,
     LogBarrier,
@@ -19,8 +23,11 @@ from riemflow.legendre import (
     LogPartition,
     LogSumExp,
     LorentzBarrier,
+    Multinomial,
+    NegativeBinomial,
     NegativeEntropy,
     Normal,
+    Poisson,
     Quadratic,
     SimplexEntropy,
     SoftplusSum,
@@ -68,6 +75,13 @@ CASES = {
     "one-dimensional barrier": (LorentzBarrier(1), None, Box([0.1], [3.0]), 1),
     "normal family": (Normal(), Box([-1.0, -2.0], [1.0, -0.5]), None, 3),
     "normal family, wide": (Normal(), Box([-9.0, -0.6], [9.0, -0.5]), None, 5),
+    "centred normals": (CenteredNormal(2), Box([-2.0, -0.3, -1.5], [-1.0, 0.5, -0.5]), None, 4),
+    "exponential family": (Exponential(), None, Box([-3.0], [-0.1]), 1),
+    "Poisson": (Poisson(), None, Box([-3.0], [3.0]), 1),
+    "binomial": (Binomial(7), None, Box([-4.0], [4.0]), 1),
+    "multinomial": (Multinomial(5, 4), None, Ball(np.zeros(3), 3.0), 4),
+    "geometric": (Geometric(), None, Box([-3.0], [-0.01]), 1),
+    "negative binomial": (NegativeBinomial(2.5), None, Box([-3.0], [-0.01]), 1),
     "dual of hyperbolic 3": (
         LorentzBarrier(3).conjugate,
         Box([-0.3, -0.3, -2.0], [0.3, 0.3, -1.0]),

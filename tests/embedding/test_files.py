@@ -362,3 +362,8 @@ def test_other_files_are_foreign(tmp_path):
         with pytest.raises(FileFormatError, match=name):
             rf.load_embedding(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_missing_folder_is_named(spectral, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"not saved.* there is no folder .*nowhere\. Make it first"):
+        spectral["raw"].save(tmp_path / "nowhere" / "F")

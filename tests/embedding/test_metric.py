@@ -11,6 +11,7 @@ from geomstats.geometry.euclidean import Euclidean
 from geomstats.geometry.hypersphere import Hypersphere
 from geomstats.geometry.poincare_ball import PoincareBall
 from geomstats.geometry.poincare_half_space import PoincareHalfSpace
+from geomstats.geometry.riemannian_metric import RiemannianMetric
 from geomstats.information_geometry.beta import BetaDistributions
 
 import riemflow as rf
@@ -18,7 +19,7 @@ from riemflow.embedding import bracket_defect
 from riemflow.embedding.metric import as_metric
 from riemflow.errors import DomainError, NoClosedFormError, ShapeError
 from riemflow.geometry import HessianManifold, InducedManifold
-from riemflow.spaces import SpaceMetric
+from riemflow.spaces import RiemannianSpace
 
 EYE = np.eye(2)
 DOWNHILL = rf.losses.Linear([0.3, -0.5, 0.2])
@@ -227,9 +228,18 @@ def test_a_region_that_leaves_the_space():
         rf.embed(PoincareBall(3), DISC)
 
 
+def test_a_metric_without_a_matrix_is_had_from_its_inner_products():
+    F = rf.embed(PoincareHalfSpace(2), UPPER)
+    w = F.region.sample(500, np.random.default_rng(3))
+    J = F.jacobian(w)
+    np.testing.assert_allclose(np.swapaxes(J, -1, -2) @ J, half_plane(w), rtol=0, atol=1e-9)
+
+
 def test_spaces_that_will_not_do():
+    unmeasured = Flat(half_plane, lambda w: w[..., 1] > 0)
+    unmeasured.metric = RiemannianMetric(unmeasured)
     with pytest.raises(DomainError, match="no metric matrix"):
-        rf.embed(PoincareHalfSpace(2), UPPER)
+        rf.embed(unmeasured, UPPER)
     with pytest.raises(ShapeError, match=r"points of shape \(3,\)"):
         rf.embed(Hypersphere(2), UPPER)
     with pytest.raises(DomainError, match="equip it"):
@@ -238,7 +248,7 @@ def test_spaces_that_will_not_do():
 
 def test_a_space_that_takes_no_batches_is_asked_point_by_point():
     space = Flat(lambda w: np.diag([1.0, 1.0 + float(w[0]) ** 2]), lambda w: bool(w[0] < 5.0))
-    g = SpaceMetric(space)
+    g = RiemannianSpace(space)
     w = np.array([[[1.0, 0.0], [6.0, 0.0]], [[3.0, 0.0], [0.0, 0.0]]])
     assert g.matrix(w).shape == (2, 2, 2, 2) and g.matrix(w)[0, 1, 1, 1] == 37.0
     assert g.belongs(w).tolist() == [[True, False], [True, True]]

@@ -8,6 +8,7 @@ from geomstats.geometry.euclidean import Euclidean
 from geomstats.geometry.hypersphere import Hypersphere
 from geomstats.geometry.poincare_ball import PoincareBall
 from geomstats.geometry.poincare_half_space import PoincareHalfSpace
+from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from riemflow import legendre, losses
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
@@ -65,17 +66,25 @@ def test_space_whose_edge_is_near_is_left_in_finite_time():
     assert flow.t[-1] == pytest.approx(1.25, abs=1e-9)
 
 
+def unmeasured(dim):
+    """A space whose metric has no matrix and no inner product."""
+    space = Euclidean(dim, equip=False)
+    space.metric = RiemannianMetric(space)
+    return space
+
+
 @pytest.mark.parametrize(
     ("space", "w_init", "error", "words"),
     [
-        (Hypersphere(2), [0.0, 0.0, 1.0], ShapeError, "vectors of length 2"),
+        (Hypersphere(2), [0.0, 0.0, 1.0], ShapeError, r"on R\^2, but the weights are in R\^3"),
+        (Hypersphere(2), [0.0, 0.0, 2.0], DomainError, r"space\.projection"),
         (HessianManifold(legendre.NegativeEntropy(2)), [-1.0, 1.0], DomainError, "w_init = "),
         (HessianManifold(legendre.NegativeEntropy(2)), [1.0], ShapeError, "w_init has shape"),
         (HessianManifold(legendre.NegativeEntropy(2)), [[1.0, 1.0]], ShapeError, "one point"),
         (Euclidean(2, equip=False), [1.0, 1.0], DomainError, "equip"),
-        (PoincareHalfSpace(2), [1.0, 1.0], DomainError, "has no metric matrix"),
+        (unmeasured(2), [1.0, 1.0], DomainError, "has no metric matrix"),
     ],
-    ids=["sphere", "outside", "short", "batch", "no metric", "no matrix"],
+    ids=["sphere", "off the sphere", "outside", "short", "batch", "no metric", "no matrix"],
 )
 def test_bad_input_is_named(space, w_init, error, words):
     with pytest.raises(error, match=words):

@@ -34,7 +34,7 @@ def flow_of(t, **options):
         ([-1.0, 2.0], DomainError, "increasing from 0"),
         ([0.0], DomainError, "increasing"),
         ([0.0, np.nan], DomainError, "finite"),
-        ([0.0, np.inf], DomainError, "finite"),
+        ([0.0, np.inf], DomainError, "with t=np.inf"),
         ([], ShapeError, "t has shape"),
         ([[1.0]], ShapeError, "t has shape"),
         ("soon", DomainError, "real numbers"),

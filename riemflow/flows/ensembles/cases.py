@@ -167,6 +167,8 @@ def run_case(function: Callable[..., Any], case: Any, seed: tuple[int, int] | No
 
 def _kept(result: Any) -> tuple[str, str, dict[str, np.ndarray], dict[str, str]]:
     """Take apart a flow, another dataclass, a mapping, or numbers: status, message, numbers, texts."""
+    if result is None:
+        raise DomainError("The function returned None, of which nothing is kept: is a `return` missing?")
     given = isinstance(result, Mapping)
     if given:
         items = dict(result)

@@ -19,6 +19,7 @@ RATIO = 4.0  # of times at which the limit is extrapolated
 MOST_TIMES = 60
 AGREED = 1e-12  # of two extrapolations, relative to w
 DONE = 1e-8  # what the best two may differ by at the most
+NEAR = 1e-4  # up to here there is a limit, if not to all digits; paths that run away differ by far more
 LONGEST = 1e15  # times the cost
 N_SHOWN = 61  # output times of a closed flow to one end time
 
@@ -91,7 +92,8 @@ def central_path(
     DomainError, ShapeError
         For bad input.
     ConvergenceError
-        If no interior point satisfies Aw = b, or the path runs to infinity: the programme is unbounded.
+        If no interior point satisfies Aw = b, or the path runs to infinity: the programme is unbounded; or if
+        two extrapolations differ by more than 1e-8, when `.partial.limit` is the best one.
     """
     require_kind("R", R, LegendreFunction)
     c, w_init = as_points("c", c, R.dim), R._inside(w_init, "w_init")
@@ -208,10 +210,14 @@ class _Walk:
                 break
             t *= RATIO
         if not error <= DONE:
+            told = f"by t = {times[-1]:.3g} (two extrapolations differ by {error:.1e}, bound {DONE:.0e})"
+            near = error <= NEAR
             raise ConvergenceError(
-                f"The path had no limit by t = {times[-1]:.3g} (two extrapolations differ by {error:.1e}): "
-                "the programme is unbounded, or its solutions are.",
-                partial=self.result(np.array(times), None, error, "failed"),
+                f"The limit of the path was not had to the digits asked for {told}, since late multipliers "
+                "cancel: `.partial.limit` is the best one, and the path of an entropy arrives sooner."
+                if near
+                else f"The path had no limit {told}: the programme is unbounded, or its solutions are.",
+                partial=self.result(np.array(times), best if near else None, error, "failed"),
             )
         return self.result(np.array(times), best, error, "converged")
 

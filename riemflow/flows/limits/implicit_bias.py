@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
+from scipy.sparse import hstack, issparse
 
 from riemflow.commuting.legendre import legendre_from_parametrization
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
@@ -16,6 +17,7 @@ from riemflow.flows.limits.bregman_minimum import BregmanMinimum, minimize_bregm
 from riemflow.flows.solution import Flow
 from riemflow.legendre.entropies import HyperbolicEntropy
 from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.quadratic import SquaredNorm
 from riemflow.losses import LeastSquares
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_float, require_kind
@@ -166,8 +168,9 @@ def regularization_path(
     Parameters
     ----------
     Z : array or scipy.sparse array, shape=[n, d]
+        A sparse one stays sparse.
     Y : array, shape=[n]
-    scales : array, shape=[k]
+    scales : number, or array, shape=[k]
         Positive.
     entropy : callable, α -> LegendreFunction, optional
 
@@ -188,11 +191,11 @@ def regularization_path(
         R = HyperbolicEntropy(width, width) if entropy is None else entropy(float(alpha))
         results.append(minimize_bregman(R, R.conjugate.gradient(np.zeros(R.dim)), loss.Z, loss.Y))
     w = np.array([result.w for result in results])
-    dense = loss.Z if isinstance(loss.Z, np.ndarray) else loss.Z.toarray()
-    program = linprog(np.ones(2 * loss.dim), A_eq=np.hstack([dense, -dense]), b_eq=loss.Y)
+    both = hstack([loss.Z, -loss.Z], format="csr") if issparse(loss.Z) else np.hstack([loss.Z, -loss.Z])
+    program = linprog(np.ones(2 * loss.dim), A_eq=both, b_eq=loss.Y)
     if program.status != 0:
         raise ConvergenceError(f"The interpolating point of least ℓ₁ norm was not found: {program.message}")
     least_l1 = program.x[: loss.dim] - program.x[loss.dim :]
-    least_l2 = np.linalg.lstsq(dense, loss.Y, rcond=None)[0]
+    least_l2 = minimize_bregman(SquaredNorm(loss.dim), np.zeros(loss.dim), loss.Z, loss.Y).w
     norms = np.abs(w).sum(axis=1), np.linalg.norm(w, axis=1)
     return RegularizationPath(scales, w, *norms, least_l1, least_l2, tuple(results))

@@ -22,6 +22,7 @@ from riemflow.validation import require_kind
 FAR = 1e7  # the radius at which R is taken for its homogeneous limit
 DEGREE = 1e-3  # how far the degrees of growth in several directions may differ
 TIGHT = 1e-9  # of a margin or a slack, what passes for zero
+APART = 1e-8  # an eigenvalue of a Gram matrix of unit rows, far above rounding: the rows are independent
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class MaximumMargin:
         α ≥ 0, zero off the support vectors, with ``Σ α_i y_i z_i`` a subgradient of the norm at `direction`;
         Σα is 1/margin.
     rate : float
-        The flow's direction tends to this one like (ln t)^(-rate).
+        The flow's direction tends to this one like (ln t)^(-rate). For the l1 norm that may set in beyond any
+        t within reach, where some support vectors have small multipliers.
     unique : bool
         If not, the flow may tend to another direction with the same margin.
     residual : float
@@ -319,9 +321,15 @@ def _smooth_margin(R: LegendreFunction, rows: Any, cost: _Cost) -> MaximumMargin
 
 def _dependence(rows: Any) -> np.ndarray | None:
     """v with vᵀ rows = 0 and Σ v_i > 0, shape=[k]; None if the rows are independent."""
-    rows = rows.toarray() if issparse(rows) else rows
-    scale = np.linalg.norm(rows, axis=1)
-    U, singular, _ = np.linalg.svd(rows / scale[:, None])
+    scale = np.sqrt(np.asarray((rows * rows).sum(axis=1)).ravel())
+    gram = rows @ rows.T
+    gram = (gram.toarray() if issparse(gram) else gram) / np.outer(scale, scale)
+    if np.linalg.eigvalsh(gram)[0] > APART:
+        return None
+    if issparse(rows):  # columns of zeros change no singular value
+        rows = rows[:, np.unique(rows.indices)].toarray()
+    # More rows than columns are dependent: then U has to be square. V of shape [d, d] is never needed.
+    U, singular, _ = np.linalg.svd(rows / scale[:, None], full_matrices=len(rows) > rows.shape[1])
     if len(singular) == len(rows) and singular[-1] > 1e-12:
         return None
     null = U[:, -1] / scale

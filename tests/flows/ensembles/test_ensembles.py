@@ -138,6 +138,8 @@ def test_results_of_other_kinds():
     np.testing.assert_allclose(found["w"], [[0.5, 0.5, np.nan], [1 / 3] * 3])
     bad = rf.ensemble(lambda k: {"fine": 1.0, "odd": object()}, [0])
     assert bad[0].status == "raised" and "returned odd of type object" in bad[0].message
+    nothing = rf.ensemble(lambda k: None, [0])
+    assert nothing[0].status == "raised" and "a `return` missing" in nothing[0].message
     taken = rf.ensemble(lambda k: {"seconds": 1.0}, [0])
     assert taken[0].status == "raised" and "rename it" in taken[0].message
     given = rf.ensemble(lambda k: {"status": "stopped", "message": "why", "n": k}, [4])

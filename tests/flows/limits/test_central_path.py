@@ -95,3 +95,18 @@ def test_what_has_no_solution_is_refused():
         central_path(legendre.NegativeEntropy(12), c, np.ones(12), np.vstack([A, A[:1]]), np.append(b, b[0]))
     with pytest.raises(DomainError, match="belong together"):
         central_path(legendre.NegativeEntropy(12), c, np.ones(12), A)
+
+
+def test_a_limit_short_of_digits_is_not_called_unbounded(monkeypatch):
+    A, b, c = standard_form(1)
+    monkeypatch.setattr("riemflow.flows.limits.central_path.DONE", 1e-17)
+    monkeypatch.setattr("riemflow.flows.limits.central_path.AGREED", 1e-17)
+    with pytest.raises(ConvergenceError, match="late multipliers") as told:
+        central_path(legendre.BurgEntropy(12), c, np.ones(12), A, b)
+    best = told.value.partial
+    vertex = linprog(c, A_eq=A, b_eq=b).x
+    assert best.status == "failed" and 1e-17 < best.error < 1e-7
+    np.testing.assert_allclose(best.limit, vertex, atol=1e-7)
+    with pytest.raises(ConvergenceError, match="unbounded") as told:
+        central_path(legendre.BurgEntropy(3), [-1.0, -1.0, 0.0], np.ones(3), [[1.0, -1.0, 0.0]], [0.0])
+    assert told.value.partial.limit is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.optimize import linprog
+from scipy.sparse import random_array, vstack
 from sklearn.datasets import load_diabetes
 
 from riemflow import legendre, parametrizations
@@ -80,3 +83,27 @@ def test_other_families_and_bad_scales():
     np.testing.assert_allclose(flat.w, np.tile(np.linalg.pinv(Z) @ Y, (2, 1)), atol=1e-12)
     with pytest.raises(DomainError, match="scales"):
         regularization_path(Z, Y, [0.0, 1.0])
+
+
+def test_sparse_data_stay_sparse():
+    rng = np.random.default_rng(3)
+    data = random_array((200, 20000), density=0.002, rng=rng, data_sampler=rng.standard_normal, format="csr")
+    target = rng.standard_normal(200)
+    tracemalloc.start()
+    sparse = regularization_path(data, target, [1e-3, 1.0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The linear programme alone would take twice this, were it dense.
+    assert peak < 8 * data.shape[0] * data.shape[1]
+    gram = (data @ data.T).toarray()
+    np.testing.assert_allclose(sparse.least_l2, data.T @ np.linalg.solve(gram, target), rtol=0, atol=1e-12)
+    # Strong duality: min ‖w‖₁ with Zw = Y is max Y·ν with |Zᵀν| ≤ 1.
+    both = vstack([data.T, -data.T])
+    dual = linprog(-target, A_ub=both, b_ub=np.ones(both.shape[0]), bounds=(None, None))
+    assert np.abs(sparse.least_l1).sum() == pytest.approx(-dual.fun, rel=1e-9)
+    for w, alpha in zip(sparse.w, sparse.scales, strict=True):
+        np.testing.assert_allclose(data @ w, target, rtol=0, atol=1e-11)
+        # ∇R(w) = ¼ arcsinh(w / 2α²) lies in the range of Zᵀ.
+        dual_point = np.arcsinh(w / (2 * alpha**2)) / 4
+        off = dual_point - data.T @ np.linalg.solve(gram, data @ dual_point)
+        assert np.abs(off).max() < 1e-10 * np.abs(dual_point).max()

@@ -6,7 +6,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize, nnls
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, random_array
 
 from riemflow import legendre, losses
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
@@ -159,7 +159,8 @@ def test_partly_separable_data_diverge_without_a_margin():
     [
         (legendre.SimplexEntropy(D), Z, LABELS, DomainError, "tells no norm"),
         (legendre.LogSumExp(D), Z, LABELS, DomainError, "tells no norm"),
-        (legendre.SquaredNorm(D), Z, np.zeros(N), DomainError, "labels"),
+        (legendre.SquaredNorm(D), Z, np.zeros(N), DomainError, "labels.* 2 \\* labels - 1"),
+        (legendre.SquaredNorm(D), Z, LABELS > 0, DomainError, "np.where"),
         (legendre.SquaredNorm(D + 1), Z, LABELS, DomainError, "columns"),
         (legendre.SquaredNorm(D), Z, LABELS[1:], ShapeError, "labels"),
         (
@@ -192,3 +193,31 @@ def test_more_support_vectors_in_turn_than_dimensions(dim, seed):
     nearest = rows.T @ (weights / weights.sum())
     np.testing.assert_allclose(best.direction, nearest / np.linalg.norm(nearest), atol=1e-8)
     assert best.margin == pytest.approx(np.linalg.norm(nearest), rel=1e-8)
+
+
+def test_wide_sparse_data_stay_sparse():
+    """A matrix of shape [d, d] would take 80 GB here."""
+    rng = np.random.default_rng(0)
+    wide = random_array((30, 10**5), density=2e-3, rng=rng, data_sampler=rng.standard_normal, format="csr")
+    labels = np.where(rng.random(30) < 0.5, 1.0, -1.0)
+    found = maximum_margin(legendre.SquaredNorm(10**5), wide, labels)
+    # The dual min ½‖Aᵀα‖² - Σα over α ≥ 0 is non-negative least squares with a Cholesky factor of AAᵀ.
+    rows = wide.multiply(labels[:, None]).tocsr()
+    factor = np.linalg.cholesky((rows @ rows.T).toarray())
+    alpha = nnls(factor.T, np.linalg.solve(factor, np.ones(30)))[0]
+    w = rows.T @ alpha
+    np.testing.assert_allclose(found.direction, w / np.linalg.norm(w), rtol=0, atol=1e-12)
+
+
+def test_the_clock_of_log_time_and_data_that_are_not_separable():
+    one = np.ones((3, 1))
+    flow = logistic_flow(legendre.SquaredNorm(1), losses.Logistic(one, [1, 1, 1]), np.zeros(1), [50.0])
+    assert flow.message == "reached ln(1 + t) = 50"
+    # Here L is least at w = ln 2, and e^τ times rounding is all that is left of its gradient by τ = 36.
+    mixed = losses.Logistic(one, [1, 1, -1])
+    with pytest.raises(ConvergenceError, match=r"separates the labels.* see mirror_flow"):
+        logistic_flow(legendre.SquaredNorm(1), mixed, np.zeros(1), [50.0])
+    limit = mirror_flow(legendre.SquaredNorm(1), mixed, np.zeros(1), np.inf)
+    np.testing.assert_allclose(limit.w[-1], np.log(2.0), rtol=1e-12)
+    with pytest.raises(DomainError, match=r"losses.Logistic\(Z, labels\)"):
+        logistic_flow(legendre.SquaredNorm(1), losses.LeastSquares(one, np.ones(3)), np.zeros(1), [1.0])
