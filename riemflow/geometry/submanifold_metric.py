@@ -124,9 +124,12 @@ class SubmanifoldMetric(GeodesicMetric, PullbackMetric):
         """
         Q, R, second = self._split(base_point)
         bend = self._normal(Q, R, second)
-        product = np.einsum("...ajm,...aki->...ijkm", bend, bend, optimize=True)
+        d = bend.shape[-1]
+        flat = bend.reshape(*bend.shape[:-2], d * d)
+        gram = (np.swapaxes(flat, -1, -2) @ flat).reshape(*bend.shape[:-3], d, d, d, d)  # [j, m, k, i]
+        product = np.moveaxis(gram, (-1, -4, -2, -3), (-4, -3, -2, -1))
         lowered = product - np.swapaxes(product, -3, -2)
-        return np.einsum("...lm,...ijkm->...ijkl", _cometric(R), lowered, optimize=True)
+        return lowered @ _cometric(R)[..., None, None, :, :]
 
 
 def _cometric(R: np.ndarray) -> np.ndarray:
