@@ -41,6 +41,7 @@ from riemflow.flows import (
     Ensemble,
     Flow,
     atlas_flow,
+    bregman_projection,
     cartan_development,
     central_path,
     ensemble,
@@ -62,11 +63,21 @@ from riemflow.parametrizations.parametrization import Parametrization
 
 if TYPE_CHECKING:
     from riemflow.equivalence import EquivalenceReport, verify_forward, verify_reverse
-    from riemflow.geometry import HessianManifold, HessianMetric, InducedManifold, InducedMetric
+    from riemflow.geometry import (
+        AlphaConnection,
+        HessianManifold,
+        HessianMetric,
+        InducedManifold,
+        InducedMetric,
+        LegendreTransform,
+        amari_chentsov_tensor,
+        canonical_divergence,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlphaConnection",
     "Atlas",
     "Ball",
     "Box",
@@ -84,6 +95,7 @@ __all__ = [
     "InducedMetric",
     "IsometricEmbedding",
     "LegendreFunction",
+    "LegendreTransform",
     "NoClosedFormError",
     "NotMirrorFlowError",
     "Parametrization",
@@ -92,7 +104,10 @@ __all__ = [
     "ShapeError",
     "SublevelSet",
     "Tube",
+    "amari_chentsov_tensor",
     "atlas_flow",
+    "bregman_projection",
+    "canonical_divergence",
     "cartan_development",
     "central_path",
     "check_commuting",
@@ -129,10 +144,14 @@ _LAZY = {
     "EquivalenceReport": "riemflow.equivalence",
     "verify_forward": "riemflow.equivalence",
     "verify_reverse": "riemflow.equivalence",
+    "AlphaConnection": "riemflow.geometry",
     "HessianManifold": "riemflow.geometry",
     "HessianMetric": "riemflow.geometry",
     "InducedManifold": "riemflow.geometry",
     "InducedMetric": "riemflow.geometry",
+    "LegendreTransform": "riemflow.geometry",
+    "amari_chentsov_tensor": "riemflow.geometry",
+    "canonical_divergence": "riemflow.geometry",
 }
 
 
