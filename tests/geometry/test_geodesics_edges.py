@@ -111,7 +111,7 @@ def test_far_points_of_what_is_integrated():
 @pytest.mark.parametrize(
     ("R", "w", "v", "fraction"),
     [
-        # √w' = -1; 2 arcsin √w falls at speed 1/√(w(1-w)) |v|; w^(q/2) for Tsallis; a great circle of radius 2.
+        # √w' = -1; 2 arcsin √w falls at speed 1/√(w(1-w)) |v|; w^(q/2) for Tsallis; a circle of radius 2.
         (NegativeEntropy(1), [1.0], [-4.0], 0.5),
         (FermiDirac(1), [0.5], [-np.pi / 2], 0.5),
         (TsallisEntropy(1, 3.0), [1.0], [-4.0 / 3.0], 0.5),

@@ -1,4 +1,4 @@
-"""Laws of geodesics, on closed forms and on what is integrated: no formula of the library is an oracle here."""
+"""Laws of geodesics, on closed forms and on what is integrated: no formula of the library is an oracle."""
 
 from __future__ import annotations
 
