@@ -140,12 +140,12 @@ class RegularizationPath:
     @property
     def excess_l1(self) -> np.ndarray:
         """‖w‖₁ over the least, minus 1: shape=[k]. Near 0 in the rich regime."""
-        return self.l1 / np.abs(self.least_l1).sum() - 1.0
+        return _excess(self.l1, np.abs(self.least_l1).sum())
 
     @property
     def excess_l2(self) -> np.ndarray:
         """‖w‖₂ over the least, minus 1: shape=[k]. Near 0 in the kernel regime."""
-        return self.l2 / np.linalg.norm(self.least_l2) - 1.0
+        return _excess(self.l2, np.linalg.norm(self.least_l2))
 
     def __repr__(self) -> str:
         return (
@@ -153,6 +153,13 @@ class RegularizationPath:
             f"ℓ₁ norm {self.excess_l1[0]:.1e} to {self.excess_l1[-1]:.1e} above the least, "
             f"ℓ₂ norm {self.excess_l2[0]:.1e} to {self.excess_l2[-1]:.1e})"
         )
+
+
+def _excess(norms: np.ndarray, least: Any) -> np.ndarray:
+    """norms / least - 1; for Y = 0, where the least is 0, it is 0 for w = 0 and else infinite."""
+    if least > 0:
+        return norms / least - 1.0
+    return np.where(norms > 0, np.inf, 0.0)
 
 
 def regularization_path(

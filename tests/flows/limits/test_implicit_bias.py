@@ -93,6 +93,8 @@ def test_from_kernel_to_rich():
 def test_other_families_and_bad_scales():
     flat = regularization_path(Z, Y, [1.0, 2.0], entropy=lambda alpha: alpha * legendre.SquaredNorm(D))
     np.testing.assert_allclose(flat.w, np.tile(np.linalg.pinv(Z) @ Y, (2, 1)), atol=1e-12)
+    nothing = regularization_path(Z, np.zeros(len(Y)), [1.0, 2.0])
+    assert (nothing.w == 0).all() and (nothing.excess_l1 == 0).all() and (nothing.excess_l2 == 0).all()
     with pytest.raises(DomainError, match="scales"):
         regularization_path(Z, Y, [0.0, 1.0])
 
