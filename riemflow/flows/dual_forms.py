@@ -41,6 +41,8 @@ class DualMap:
         The dual point at t = 0.
     outputs : mapping
         What a flow gives out, from dual points: "w", and "mu" or "x".
+    refuses : bool
+        Whether ∇Q raises outside dom Q, so that no step needs to be looked at.
     """
 
     weights: Map
@@ -50,6 +52,7 @@ class DualMap:
     everywhere: bool
     start: np.ndarray
     outputs: Mapping[str, Map]
+    refuses: bool = False
 
 
 def of_legendre(R: LegendreFunction, w_init: np.ndarray) -> DualMap:
@@ -59,7 +62,7 @@ def of_legendre(R: LegendreFunction, w_init: np.ndarray) -> DualMap:
     weights = Q._r1 if isinstance(Q, Separable) else Q._gradient
     outputs = {"w": Q._gradient, "mu": lambda mu: mu}
     onto = bool(R.is_mirror_map)
-    return DualMap(weights, Q._hessian, Q._gram, Q._belongs, onto, R._gradient(w_init), outputs)
+    return DualMap(weights, Q._hessian, Q._gram, Q._belongs, onto, R._gradient(w_init), outputs, Q._refuses)
 
 
 def of_parametrization(G: Parametrization, x_init: np.ndarray) -> DualMap | None:
@@ -117,6 +120,7 @@ def dual_flow(Q: DualMap, loss: Loss | Piecewise, t: Any, options: dict) -> Flow
         Q.outputs,
         formulation="dual",
         inside=None if Q.everywhere else Q.belongs,
+        refuses=Q.refuses,
         scale=float(np.abs(Q.start).max()) or 1.0,
         jac=jacobian,
         linearise=_linearised(Q, lambda mu: mu) if len(Q.start) <= MOST else None,
@@ -151,6 +155,7 @@ def row_space_flow(Q: DualMap, loss: Loss | Piecewise, Z: Any, t: Any, options: 
         {name: _after(to_mu, output) for name, output in Q.outputs.items()},
         formulation="row-space",
         inside=None if Q.everywhere else lambda nu: Q.belongs(to_mu(nu)),
+        refuses=Q.refuses,
         # μ is to be as accurate as in the dual form.
         scale=(float(np.abs(start).max()) or _first_size(Q, loss, Z)) / (_norm(Z) or 1.0),
         jac=jacobian,

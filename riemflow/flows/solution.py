@@ -128,6 +128,7 @@ def run_flow(
     *,
     formulation: str,
     inside: Callable[[np.ndarray], Any] | None,
+    refuses: bool = False,
     rtol: Any,
     atol: Any,
     scale: float,
@@ -146,7 +147,8 @@ def run_flow(
     """Integrate state' = rhs(loss in force, state) and wrap the result as a `Flow`.
 
     `maps` turn states, shape=[n, m], into "w" and "x" or "mu"; `inside` tells whether one state is
-    in the domain, and `outside` is the status once it is not; `scale` is the typical size of the state,
+    in the domain, asked at every step unless `rhs` `refuses` states outside, by raising or by NaN;
+    `outside` is the status once it is not; `scale` is the typical size of the state,
     for the absolute tolerance, unless `units` gives one for each component; `linearise` linearises the
     flow at one state, to tell rest at t = inf; `measure` makes further stats of the states at the output
     times; `max_steps` bounds the integrator's steps.
@@ -200,6 +202,7 @@ def run_flow(
         progress=progress,
         **({} if max_steps is None else {"max_steps": max_steps}),
         longest_step=None if still is None else lambda: still.longest_step,
+        refuses=refuses and len(events) == 1,
     )
     status, message = solution.status, solution.message
     at_time, event = message.rpartition(" at ")[2], -1 if solution.event is None else solution.event

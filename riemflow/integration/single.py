@@ -76,6 +76,7 @@ def solve_ode(
     progress: bool = False,
     max_steps: int = MAX_STEPS,
     longest_step: Callable[[], float] | None = None,
+    refuses: bool = False,
 ) -> Solution:
     """Integrate y' = f(t, y) with dense output, restarting at every breakpoint.
 
@@ -93,6 +94,9 @@ def solve_ode(
         "auto" starts with DOP853 and hands over when its steps are bound by stability.
     longest_step : callable, optional
         Asked before each of CVODE's steps: a bound on its length.
+    refuses : bool
+        Whether `rhs` raises, or is not finite, where an event is not positive: then CVODE may stride from
+        output time to output time, and only if it cannot are its steps looked at one by one.
     """
     if method not in ("auto", "DOP853", "CVODE"):
         raise DomainError(f"method is {method!r}, but must be 'auto', 'DOP853' or 'CVODE'.")
@@ -101,6 +105,7 @@ def solve_ode(
     edges = [start, *sorted(b for b in breakpoints if start < b < end), end]
     outputs = None if t_eval is None else np.asarray(t_eval, dtype=float)
     run = Run(rhs, jac, events, rtol, atol, max_steps, outputs)
+    run.refuses = refuses
     run.longest_step, run.keeps = longest_step, longest_step is not None
     # An integration to t = ∞ has an end so far away that only the time reached says something.
     shape = "{desc}: t = {n:.4g} | {elapsed}" if end - start > 1e12 else "{l_bar}{bar}| {elapsed}"

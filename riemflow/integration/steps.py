@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -72,6 +74,7 @@ class Run:
         self.marks: list[float] = []  # times after every so many steps of an interval
         self.since = 0.0  # its start
         self.longest_step: Callable[[], float] | None = None
+        self.refuses = False  # whether the right side does where an event ends the integration
 
     def through(self, edges: Sequence[float], y: np.ndarray, method: str) -> None:
         """Integrate over all intervals, or up to where something ends it."""
@@ -134,9 +137,11 @@ class Run:
     def implicit(self, right: float) -> None:
         self.methods.append("CVODE")
         solver = CVODE(self.fill, **self.options())
-        solver.init_step(self.reached, self.end)
+        with _quiet():
+            solver.init_step(self.reached, self.end)
+        may_stride = self.outputs is not None and not self.keeps and (self.refuses or not self.events)
         try:
-            if self.outputs is None or self.events or self.keeps or not self.strides(solver, right):
+            if not (may_stride and self.strides(solver, right)):
                 self.steps(solver, right)
         except RuntimeError as error:
             self.fail(f"CVODE failed ({error})")
@@ -162,10 +167,11 @@ class Run:
         out[:, :] = self.jac(t, state)
 
     def strides(self, solver: CVODE, right: float) -> bool:
-        """Go from output time to output time without a look at the steps between; False if those are many.
+        """Go from output time to output time without a look at the steps between.
 
-        What CVODE does in one call costs half of what it does step by step. It does not tell how many steps
-        those were: the times at which the right side is new are counted, steps tried included.
+        False if those are many, or if an event may have come. What CVODE does in one call costs half of what
+        it does step by step. It does not tell how many steps those were: the times at which the right side is
+        new are counted, steps tried included.
         """
         self.newest = self.reached
         inner = (self.outputs > self.reached) & (self.outputs < right)
@@ -174,6 +180,9 @@ class Run:
             step = solver.step(target, tstop=right)
             y = np.array(step.y)
             self.stats["n_steps"] += self.n_tried
+            if self.events and (step.t < target or not all(event(target, y) > 0 for event in self.events)):
+                solver.init_step(self.reached, self.end)  # to see where it ends
+                return False
             if step.t > self.reached and np.isfinite(y).all():
                 self.bar.update(step.t - self.reached)
                 self.reached, self.end = float(step.t), y
@@ -264,6 +273,19 @@ class Run:
 
     def fail(self, message: str) -> None:
         self.status, self.message = "failed", message
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep SUNDIALS' warnings, which the status tells too, off the terminal, unless told where to write."""
+    names = [f"SUNLOGGER_{kind}_FILENAME" for kind in ("ERROR", "WARNING")]
+    ours = [name for name in names if name not in os.environ]
+    os.environ.update(dict.fromkeys(ours, os.devnull))
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 def _edge(event: Event, piece: Piece) -> float:

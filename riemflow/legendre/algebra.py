@@ -69,7 +69,7 @@ class Scaled(LegendreFunction):
 
     def __init__(self, factor: Any, base: LegendreFunction):
         self.factor = as_number("the factor of a Legendre function", factor, above=0.0)
-        self.base = base
+        self.base, self._refuses = base, base._refuses
         name = f"{self.factor:g}·{base.name}"
         self._define(base.dim, name=name, interior=base.domain.interior, is_mirror_map=base.is_mirror_map)
 
@@ -114,7 +114,7 @@ class Composed(LegendreFunction):
     """
 
     def __init__(self, base: LegendreFunction, A: Any, b: Any = None):
-        self.base = base
+        self.base, self._refuses = base, base._refuses
         self.A = as_matrix("A", A, (base.dim, None))
         m, d = self.A.shape
         self.b = np.zeros(m) if b is None else as_points("b", b, m)
@@ -222,6 +222,7 @@ class Tilted(LegendreFunction):
         self.base = base
         self.slope = as_points("slope", slope, base.dim)
         self.constant = as_number("constant", constant)
+        self._refuses = base._refuses
         name = f"({base.name} + affine)"
         self._define(base.dim, name=name, interior=base.domain.interior, is_mirror_map=base.is_mirror_map)
 

@@ -159,6 +159,8 @@ class LogDet(LegendreFunction):
         Size of the matrix.
     """
 
+    _refuses = True
+
     def __init__(self, n: int):
         self.n = as_count("n", n)
         self._rows, self._columns = np.triu_indices(self.n)

@@ -93,6 +93,7 @@ class LegendreFunction:
     domain: Domain
     is_mirror_map: bool | None
     _membership: Function | None = None
+    _refuses = False  # whether ∇R at one point outside the domain raises a LinAlgError, without a test
     _hessian_along: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     _given_conjugate: LegendreFunction | Callable[[], LegendreFunction] | None = None
     _callables: dict[str, Function]

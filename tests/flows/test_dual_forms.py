@@ -214,3 +214,33 @@ def test_limit_of_the_gradient_flow_is_where_its_parameters_come_to_rest(case):
     assert limit.stats["formulation"] == "limit" and limit.status == flown.status == "converged"
     np.testing.assert_allclose(limit.x[-1], flown.x[-1], atol=1e-7)
     np.testing.assert_allclose(limit.w[-1], G(limit.x[-1]), atol=1e-12)
+
+
+class Downhill(rf.losses.LinearModelLoss):
+    """-Σ (Zw)_i: its flow moves μ at a constant rate, out of any bounded range."""
+
+    def _outer_value(self, s):
+        return -s.sum(axis=-1)
+
+    def _outer_gradient(self, s):
+        return -np.ones_like(s)
+
+    def _outer_hessian(self, s):
+        return np.zeros((*s.shape, s.shape[-1]))
+
+
+def test_a_right_side_that_refuses_spares_the_looks_at_steps(monkeypatch):
+    """LogDet's ∇R* raises outside its domain, M > 0, so that CVODE may stride; the edge is found still."""
+    R, start, times = rf.legendre.LogDet(2), [1.0, 0.0, 1.0], [0.5, 0.999]
+    Z = [[1.0, 0.0, 0.5]]
+    asked = []
+    belongs = rf.legendre.LogDet._belongs
+    monkeypatch.setattr(rf.legendre.LogDet, "_belongs", lambda self, w: asked.append(1) or belongs(self, w))
+    flow = rf.mirror_flow(R, Downhill(Z), start, times, rtol=1e-9)
+    # M = diag(1, 1) - t diag(1, 1/2), and W = M^{-1}.
+    expected = np.stack([1 / (1 - flow.t), 0 * flow.t, 1 / (1 - 0.5 * flow.t)], axis=-1)
+    np.testing.assert_allclose(flow.w, expected, rtol=1e-6, atol=1e-12)
+    assert len(asked) < 0.5 * flow.stats["n_steps"]
+    out = rf.mirror_flow(R, Downhill(Z), start, [0.5, 3.0], throw=False)
+    assert out.status == "left-domain" and out.t[-1] == pytest.approx(1.0, abs=1e-12)
+    assert belongs(R, out.w[-1]) and len(out.t) == 2
