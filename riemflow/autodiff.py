@@ -16,8 +16,8 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd.core import make_jvp, make_vjp
-from autograd.extend import defvjp, primitive, vspace
-from autograd.tracer import isbox
+from autograd.extend import defjvp, defvjp, primitive, vspace
+from autograd.tracer import getval, isbox
 
 from riemflow.errors import DomainError
 from riemflow.validation import MISUSE, short
@@ -100,8 +100,51 @@ def directional(fun: Function) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def is_traced(x: Any) -> bool:
-    """Tell whether autograd is tracing x, so that no check can look inside."""
-    return bool(isbox(x))
+    """Tell whether autograd is differentiating with respect to x."""
+    return isbox(x)
+
+
+def untraced(x: Any) -> Any:
+    """The array that x stands for."""
+    while isbox(x):
+        x = getval(x)
+    return x
+
+
+@primitive
+def chain(x: Any, functions: tuple[Function, ...]) -> Any:
+    """functions[0](x), whose derivative is to autograd functions[1](x), and so on down the chain.
+
+    It takes functions that autograd cannot see into to it; they map [..., m] to [..., k, l], and then to
+    [..., k, l, m] and so on. At the end of the chain autograd is refused.
+    """
+    if not functions:
+        raise NotImplementedError("A derivative of higher order was asked for than is known.")
+    return functions[0](x)
+
+
+def _pull_back(ans: Any, x: Any, functions: tuple[Function, ...]) -> Function:
+    def pull_back(g):
+        derivative, n = _slope_matrix(g, x, functions)
+        flat = anp.reshape(g, (*x.shape[:-1], 1, n))
+        return anp.reshape(flat @ derivative, x.shape)
+
+    return pull_back
+
+
+def _push_forward(v: Any, ans: Any, x: Any, functions: tuple[Function, ...]) -> Any:
+    derivative, _ = _slope_matrix(ans, x, functions)
+    return anp.reshape(derivative @ v[..., None], anp.shape(ans))
+
+
+def _slope_matrix(like: Any, x: Any, functions: tuple[Function, ...]) -> tuple[Any, int]:
+    """The next function of the chain as matrices, shape=[..., n, m], for n numbers in each value."""
+    n = int(np.prod(anp.shape(like)[x.ndim - 1 :]))
+    return anp.reshape(chain(x, functions[1:]), (*x.shape[:-1], n, x.shape[-1])), n
+
+
+defvjp(chain, _pull_back, argnums=[0])
+defjvp(chain, _push_forward, argnums=[0])
 
 
 def with_derivative(fun: Function, derivative: Function, output_axes: int = 1) -> Function:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import geomstats.backend as gs
 import numpy as np
 from geomstats.geometry.base import VectorSpaceOpenSet
 from geomstats.geometry.riemannian_metric import RiemannianMetric
 
-from riemflow.autodiff import anp
+from riemflow.autodiff import anp, chain, is_traced, untraced
+from riemflow.errors import DomainError
+from riemflow.geometry import curvature
+from riemflow.geometry.curvature import FactoredMetric, times
 from riemflow.geometry.geodesics import GeodesicMetric, GeodesicSolver
 from riemflow.geometry.integrated import Integrated
 from riemflow.geometry.isometries import geodesics_of
+from riemflow.legendre.function import LegendreFunction, least_eigenvalue
+from riemflow.validation import as_points, short
 
 
 class HessianMetric(GeodesicMetric, RiemannianMetric):
@@ -41,11 +46,48 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         self.exp_solver = GeodesicSolver(space, geodesics_of(R) if closed_form else Integrated.of(R))
         self.log_solver = self.exp_solver
 
-    def _derivative(self, order: str, base_point: Any) -> Any:
-        if hasattr(base_point, "_node"):
-            # Traced by the autograd backend: no check can look inside, and none may convert it.
-            return getattr(self.legendre_function, f"_{order}")(base_point)
-        return getattr(self.legendre_function, order)(base_point)
+    # Base points are checked once, here; the derivatives of R are then those of each other to autograd.
+
+    def _point(self, base_point: Any) -> Any:
+        if not is_traced(base_point):
+            return self.legendre_function._inside(base_point, "base_point")
+        self.legendre_function._inside(untraced(base_point), "base_point")
+        return base_point
+
+    def _derivative(self, order: int, point: Any) -> Any:
+        """∇²R, ∇³R or ∇⁴R at checked points."""
+        R = self.legendre_function
+        return chain(point, tuple(_Finite(R, k) for k in range(order, 5)))
+
+    def _factored(self, point: Any) -> FactoredMetric:
+        try:
+            return FactoredMetric(self._derivative(2, point))
+        except np.linalg.LinAlgError:
+            w, R = untraced(point).reshape(-1, self._space.dim), self.legendre_function
+            worst = w[np.argmin(least_eigenvalue(R._hessian(w)))]
+            raise DomainError(
+                f"base_point = {short(worst)}: ∇²{R.name} is not positive definite there in float64: move it "
+                "away from the boundary, or from where R is flat."
+            ) from None
+
+    def _along(self, point: Any) -> Callable[[Any], Any]:
+        """v -> ∇³R(w)[v]: shape=[..., dim] -> shape=[..., dim, dim]."""
+        if is_traced(point):
+            third = self._derivative(3, point)
+            return lambda v: anp.einsum("...ijk,...k->...ij", third, v)
+
+        def along(v):
+            if is_traced(v):
+                return anp.einsum("...ijk,...k->...ij", self._derivative(3, point), v)
+            change = self.legendre_function._third_along(*np.broadcast_arrays(point, v))
+            return _require_finite(self.legendre_function, 3, point, change)
+
+        return along
+
+    def _vectors(self, **vectors: Any) -> list[Any]:
+        """Check tangent or cotangent vectors, except those that autograd traces."""
+        d = self._space.dim
+        return [v if is_traced(v) else as_points(name, v, d) for name, v in vectors.items()]
 
     def metric_matrix(self, base_point=None):
         """g_ij = ∂_i ∂_j R.
@@ -61,18 +103,43 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         Raises
         ------
         DomainError
-            If a base point lies outside the interior of dom R.
+            If a base point lies outside the interior of dom R, or so near its boundary that g leaves float64.
         """
-        return self._derivative("hessian", base_point)
+        return self._derivative(2, self._point(base_point))
 
     def cometric_matrix(self, base_point=None):
         """g⁻¹, by Cholesky factors: shape=[..., dim] -> shape=[..., dim, dim]."""
-        metric = self.metric_matrix(base_point)
-        return _solve(metric, np.broadcast_to(np.eye(self._space.dim), metric.shape))
+        g = self._factored(self._point(base_point))
+        white = g.whiten(np.broadcast_to(np.eye(self._space.dim), g.matrix.shape))
+        inverse = anp.swapaxes(white, -1, -2) @ white
+        return 0.5 * (inverse + anp.swapaxes(inverse, -1, -2))
 
     def inner_product_derivative_matrix(self, base_point=None):
         """∂_k g_ij = ∂_i ∂_j ∂_k R, totally symmetric: shape=[..., dim] -> shape=[..., dim, dim, dim]."""
-        return self._derivative("third", base_point)
+        return self._derivative(3, self._point(base_point))
+
+    def inner_product(self, tangent_vec_a, tangent_vec_b, base_point=None):
+        """g(a, b): shapes=[..., dim] -> shape=[...]."""
+        a, b = self._vectors(tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b)
+        return anp.sum(a * times(self.metric_matrix(base_point), b), axis=-1)
+
+    def squared_norm(self, vector, base_point=None):
+        """g(v, v), a sum of squares: shapes=[..., dim] -> shape=[...]."""
+        (v,) = self._vectors(vector=vector)
+        return anp.sum(self._factored(self._point(base_point)).root(v) ** 2, axis=-1)
+
+    def inner_coproduct(self, cotangent_vec_a, cotangent_vec_b, base_point=None):
+        """g⁻¹(a, b): shapes=[..., dim] -> shape=[...]."""
+        a, b = self._vectors(cotangent_vec_a=cotangent_vec_a, cotangent_vec_b=cotangent_vec_b)
+        g = self._factored(self._point(base_point))
+        return anp.sum(g.whiten(a[..., None]) * g.whiten(b[..., None]), axis=(-2, -1))
+
+    def normal_basis(self, basis, base_point=None):
+        """Each row of a basis over its norm: shapes=[..., dim, dim], [..., dim] -> shape=[..., dim, dim]."""
+        (basis,) = self._vectors(basis=basis)
+        point = self._point(base_point)[..., None, :]
+        norm = anp.sqrt(anp.sum(self._factored(point).root(basis) ** 2, axis=-1))
+        return basis / norm[..., None]
 
     def christoffels(self, base_point=None):
         """Γ^k_ij = ½ g^{kl} ∂_l ∂_i ∂_j R.
@@ -86,10 +153,14 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         christoffels : array-like, shape=[..., dim, dim, dim]
             The contravariant index k first.
         """
-        third = self.inner_product_derivative_matrix(base_point)
-        d = self._space.dim
-        flat = third.reshape(*third.shape[:-2], d * d)
-        return 0.5 * _solve(self.metric_matrix(base_point), flat).reshape(third.shape)
+        w = self._point(base_point)
+        return curvature.christoffels(self._factored(w), self._derivative(3, w))
+
+    def jacobian_christoffels(self, base_point=None):
+        """∂_m Γ^k_ij, from ∇⁴R: shape=[..., dim] -> shape=[..., dim, dim, dim, dim], m last."""
+        w = self._point(base_point)
+        third, fourth = self._derivative(3, w), self._derivative(4, w)
+        return curvature.christoffels_jacobian(self._factored(w), third, fourth)
 
     def riemann_tensor(self, base_point=None):
         """The curvature, for which ∇³R is enough: ``R_ijk^l = Γ^l_km Γ^m_ji - Γ^l_jm Γ^m_ki``.
@@ -103,11 +174,68 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         Returns
         -------
         riemann_tensor : array-like, shape=[..., dim, dim, dim, dim]
-            R_ijk^l = dw^l(R(∂_j, ∂_k) ∂_i), the contravariant index last, as in geomstats.
+            R_ijk^l = dw^l(R(∂_j, ∂_k) ∂_i), the contravariant index last, as in geomstats. Skew in j and k to
+            the last digit.
         """
-        gamma = self.christoffels(base_point)
-        product = gs.einsum("...lkm,...mji->...ijkl", gamma, gamma)
-        return product - gs.einsum("...ijkl->...ikjl", product)
+        w = self._point(base_point)
+        return curvature.riemann(self._factored(w), self._derivative(3, w))
+
+    def covariant_riemann_tensor(self, base_point=None):
+        """R_ijkl = g(R(∂_k, ∂_l) ∂_j, ∂_i): shape=[..., dim] -> shape=[..., dim, dim, dim, dim].
+
+        All symmetries but Bianchi's hold to the last digit.
+        """
+        w = self._point(base_point)
+        return curvature.covariant_riemann(self._factored(w), self._derivative(3, w))
+
+    def ricci_tensor(self, base_point=None):
+        """Ric_ik = R_ijk^j, summed over j: shape=[..., dim] -> shape=[..., dim, dim]."""
+        w = self._point(base_point)
+        return curvature.ricci(self._factored(w), self._derivative(3, w))
+
+    def scalar_curvature(self, base_point=None):
+        """¼ (‖∇³R‖² - ‖tr ∇³R‖²), in the metric: shape=[..., dim] -> shape=[...]."""
+        w = self._point(base_point)
+        return curvature.scalar(self._factored(w), self._derivative(3, w))
+
+    def curvature(self, tangent_vec_a, tangent_vec_b, tangent_vec_c, base_point=None):
+        """R(a, b) c, without the whole tensor: shapes=[..., dim] -> shape=[..., dim]."""
+        a, b, c = self._vectors(
+            tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b, tangent_vec_c=tangent_vec_c
+        )
+        w = self._point(base_point)
+        return curvature.curvature(self._factored(w), self._along(w), a, b, c)
+
+    def curvature_derivative(
+        self, tangent_vec_a, tangent_vec_b, tangent_vec_c, tangent_vec_d, base_point=None
+    ):
+        """(∇_a R)(b, c) d, from ∇⁴R: shapes=[..., dim] -> shape=[..., dim]."""
+        a, b, c, d = self._vectors(
+            tangent_vec_a=tangent_vec_a,
+            tangent_vec_b=tangent_vec_b,
+            tangent_vec_c=tangent_vec_c,
+            tangent_vec_d=tangent_vec_d,
+        )
+        w = self._point(base_point)
+        fourth = self._derivative(4, w)
+
+        def along_two(u, v):
+            return anp.einsum("...ijkl,...k,...l->...ij", fourth, u, v)
+
+        return curvature.curvature_derivative(self._factored(w), self._along(w), along_two, a, b, c, d)
+
+    def sectional_curvature(self, tangent_vec_a, tangent_vec_b, base_point=None):
+        """g(R(a, b) b, a) / (‖a‖² ‖b‖² - g(a, b)²), 0 for parallel vectors: shapes=[..., dim] -> [...]."""
+        a, b = self._vectors(tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b)
+        w = self._point(base_point)
+        return curvature.sectional(self._factored(w), self._along(w), a, b)
+
+    def geodesic_equation(self, state):
+        """(w, v) -> (v, -Γ(v, v)): shape=[..., 2, dim] -> shape=[..., 2, dim]."""
+        (state,) = self._vectors(state=state)
+        w, v = self._point(state[..., 0, :]), state[..., 1, :]
+        force = times(self._along(w)(v), v)[..., None]
+        return anp.stack([v, -0.5 * self._factored(w).solve(force)[..., 0]], axis=-2)
 
     def geodesic_acceleration(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """-Γ(v, v): shapes=[..., dim] -> shape=[..., dim]. Raw, for the inside of integrations."""
@@ -115,8 +243,24 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         return -0.5 * np.linalg.solve(self.legendre_function._hessian(position), force)[..., 0]
 
 
-def _solve(metric: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Solve with a positive definite metric [..., d, d] and columns b [..., d, m], by its Cholesky factor."""
-    # Through autograd's NumPy, so that geomstats' automatic derivatives of the metric pass through.
-    L = anp.linalg.cholesky(metric)
-    return anp.linalg.solve(anp.swapaxes(L, -1, -2), anp.linalg.solve(L, b))
+class _Finite:
+    """w -> ∇ᵏR(w), refused where float64 does not hold it. To be pickled it is a class."""
+
+    def __init__(self, R: LegendreFunction, order: int):
+        self._R, self._order = R, order
+
+    def __call__(self, w: np.ndarray) -> np.ndarray:
+        R = self._R
+        with np.errstate(all="ignore"):
+            value = (R._hessian, R._third, R._fourth)[self._order - 2](w)
+        return _require_finite(R, self._order, w, value)
+
+
+def _require_finite(R: LegendreFunction, order: int, w: np.ndarray, value: np.ndarray) -> np.ndarray:
+    if not np.isfinite(value).all():
+        bad = ~np.isfinite(value).reshape(*w.shape[:-1], -1).all(axis=-1)
+        raise DomainError(
+            f"base_point = {short(w[bad][0] if w.ndim > 1 else w)}: the derivatives of order {order} of "
+            f"{R.name} are not finite there in float64: move it away from the boundary."
+        )
+    return value
