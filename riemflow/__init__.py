@@ -64,11 +64,13 @@ from riemflow.parametrizations.parametrization import Parametrization
 if TYPE_CHECKING:
     from riemflow.equivalence import EquivalenceReport, verify_forward, verify_reverse
     from riemflow.geometry import (
+        EmbeddedSubmanifold,
         HessianManifold,
         HessianMetric,
         InducedManifold,
         InducedMetric,
         NaturalToGeomstats,
+        SubmanifoldMetric,
     )
 
 __version__ = "0.1.0"
@@ -81,6 +83,7 @@ __all__ = [
     "Classification",
     "ConvergenceError",
     "DomainError",
+    "EmbeddedSubmanifold",
     "Ensemble",
     "EquivalenceReport",
     "FileFormatError",
@@ -99,6 +102,7 @@ __all__ = [
     "RiemflowError",
     "ShapeError",
     "SublevelSet",
+    "SubmanifoldMetric",
     "Tube",
     "atlas_flow",
     "cartan_development",
@@ -138,11 +142,13 @@ _LAZY = {
     "EquivalenceReport": "riemflow.equivalence",
     "verify_forward": "riemflow.equivalence",
     "verify_reverse": "riemflow.equivalence",
+    "EmbeddedSubmanifold": "riemflow.geometry",
     "HessianManifold": "riemflow.geometry",
     "HessianMetric": "riemflow.geometry",
     "InducedManifold": "riemflow.geometry",
     "InducedMetric": "riemflow.geometry",
     "NaturalToGeomstats": "riemflow.geometry",
+    "SubmanifoldMetric": "riemflow.geometry",
 }
 
 
