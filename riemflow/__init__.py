@@ -41,6 +41,7 @@ from riemflow.flows import (
     Ensemble,
     Flow,
     atlas_flow,
+    bregman_projection,
     cartan_development,
     central_path,
     ensemble,
@@ -64,18 +65,23 @@ from riemflow.parametrizations.parametrization import Parametrization
 if TYPE_CHECKING:
     from riemflow.equivalence import EquivalenceReport, verify_forward, verify_reverse
     from riemflow.geometry import (
+        AlphaConnection,
         EmbeddedSubmanifold,
         HessianManifold,
         HessianMetric,
         InducedManifold,
         InducedMetric,
+        LegendreTransform,
         NaturalToGeomstats,
         SubmanifoldMetric,
+        amari_chentsov_tensor,
+        canonical_divergence,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlphaConnection",
     "Atlas",
     "Ball",
     "Box",
@@ -94,6 +100,7 @@ __all__ = [
     "InducedMetric",
     "IsometricEmbedding",
     "LegendreFunction",
+    "LegendreTransform",
     "NaturalToGeomstats",
     "NoClosedFormError",
     "NotMirrorFlowError",
@@ -104,7 +111,10 @@ __all__ = [
     "SublevelSet",
     "SubmanifoldMetric",
     "Tube",
+    "amari_chentsov_tensor",
     "atlas_flow",
+    "bregman_projection",
+    "canonical_divergence",
     "cartan_development",
     "central_path",
     "check_commuting",
@@ -142,6 +152,7 @@ _LAZY = {
     "EquivalenceReport": "riemflow.equivalence",
     "verify_forward": "riemflow.equivalence",
     "verify_reverse": "riemflow.equivalence",
+    "AlphaConnection": "riemflow.geometry",
     "EmbeddedSubmanifold": "riemflow.geometry",
     "HessianManifold": "riemflow.geometry",
     "HessianMetric": "riemflow.geometry",
@@ -149,12 +160,17 @@ _LAZY = {
     "InducedMetric": "riemflow.geometry",
     "NaturalToGeomstats": "riemflow.geometry",
     "SubmanifoldMetric": "riemflow.geometry",
+    "LegendreTransform": "riemflow.geometry",
+    "amari_chentsov_tensor": "riemflow.geometry",
+    "canonical_divergence": "riemflow.geometry",
 }
 
 
 def __getattr__(name: str):
-    if name in _LAZY:
-        from importlib import import_module
+    from importlib import import_module
 
+    if name == "geometry":
+        return import_module("riemflow.geometry")
+    if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'riemflow' has no attribute {name!r}")

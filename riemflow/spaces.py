@@ -43,7 +43,8 @@ class RiemannianSpace:
 
     def __init__(self, space: Any):
         self.space, self.name = space, type(space).__name__
-        if not hasattr(getattr(space, "metric", None), "inner_product"):
+        metric = getattr(space, "metric", None)
+        if not (hasattr(metric, "inner_product") or hasattr(metric, "metric_matrix")):
             raise DomainError(f"The space {self.name} has no metric: equip it with one.")
         self.dim, self.shape = int(space.dim), tuple(int(n) for n in space.shape)
         self.size = int(np.prod(self.shape))

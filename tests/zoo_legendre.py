@@ -293,14 +293,14 @@ CASES = [
     ),
     LegendreCase(
         "CenteredNormal",
-        lambda: CenteredNormal(3),
-        lambda w: -0.5 * anp.log(determinant(-2 * w)),
-        lambda rng, n: -0.5 * positive_matrices(rng, n),
+        lambda: CenteredNormal(2),
+        lambda w: -0.5 * anp.log(4 * (w[..., 0] * w[..., 2] - w[..., 1] ** 2)),
+        lambda rng, n: -rng.uniform([0.7, -0.5, 0.7], [2.0, 0.5, 3.0], (n, 3)),
         False,
-        # Σ has half the off-diagonal coordinates.
-        lambda mu: -1.5 - 0.5 * anp.log(determinant(mu * np.array([1, 0.5, 0.5, 1, 0.5, 1]))),
-        outside=([-1.0, -1.0, 0.0, -1.0, 0.0, -1.0], [1.0, 0.0, 0.0, -1.0, 0.0, -1.0]),
-        outside_conjugate=([-1.0, 0.0, 0.0, -1.0, 0.0, -1.0], [1.0, 2.0, 0.0, 1.0, 0.0, 1.0]),
+        # Σ has half the off-diagonal coordinate.
+        lambda mu: -1 - 0.5 * anp.log(mu[..., 0] * mu[..., 2] - mu[..., 1] ** 2 / 4),
+        outside=([-1.0, -1.0, -1.0], [1.0, 0.0, -1.0]),
+        outside_conjugate=([-1.0, 0.0, -1.0], [1.0, 2.0, 1.0]),
     ),
     LegendreCase(
         "Exponential",

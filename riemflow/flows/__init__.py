@@ -14,6 +14,7 @@ from riemflow.flows.ensembles.ensemble import Ensemble, ensemble
 from riemflow.flows.ensembles.many_starts import gradient_flows, mirror_flows
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.limits.bregman_minimum import BregmanMinimum, minimize_bregman
+from riemflow.flows.limits.bregman_projection import BregmanProjection, bregman_projection
 from riemflow.flows.limits.central_path import CentralPath, central_path
 from riemflow.flows.limits.implicit_bias import (
     ImplicitBias,
@@ -30,6 +31,7 @@ from riemflow.flows.solution import Flow
 __all__ = [
     "Backtracking",
     "BregmanMinimum",
+    "BregmanProjection",
     "CaseResult",
     "CentralPath",
     "Descent",
@@ -39,6 +41,7 @@ __all__ = [
     "MaximumMargin",
     "RegularizationPath",
     "atlas_flow",
+    "bregman_projection",
     "cartan_development",
     "central_path",
     "check_bregman_decrease",

@@ -9,7 +9,7 @@ import numpy as np
 from geomstats.geometry.base import VectorSpaceOpenSet
 from geomstats.numerics.geodesic import ExpSolver, LogSolver
 
-from riemflow.errors import ConvergenceError, ShapeError
+from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.geometry.models import Geodesics
 from riemflow.validation import as_float, as_points, require_inside, short
 
@@ -54,7 +54,9 @@ class GeodesicSolver(ExpSolver, LogSolver):
         Shapes=[..., dim] -> shape=[..., dim].
         """
         if (direction is None) == (end_point is None):
-            raise ValueError("Parallel transport takes either direction or end_point, and one of them.")
+            raise DomainError(
+                "Parallel transport is along a geodesic: give direction or end_point, one of them."
+            )
         u, w = self._vectors(tangent_vec, "tangent_vec"), self._points(base_point, "base_point")
         if end_point is None:
             u, w, v = _broadcast(u, w, self._vectors(direction, "direction"))
@@ -163,10 +165,36 @@ class GeodesicMetric:
         ------
         ConvergenceError
             If the geodesic leaves the space, or none to end_point is found.
-        ValueError
+        DomainError
             Unless one of direction and end_point is given.
         """
         return self.exp_solver.transport(tangent_vec, base_point, direction, end_point)
+
+    def injectivity_radius(self, base_point=None):
+        """The radius of the largest ball that exp maps diffeomorphically, where it is infinite.
+
+        It is where geodesics are known never to leave the space, for flat, hyperbolic and positive definite
+        geometry, complete and of no positive curvature (Cartan and Hadamard).
+
+        Parameters
+        ----------
+        base_point : array-like, shape=[..., dim]
+
+        Returns
+        -------
+        radius : array-like, shape=[...]
+
+        Raises
+        ------
+        NotImplementedError
+            Where the space is not known to be complete, or curvature may be positive.
+        """
+        if not self.exp_solver._geodesics.is_hadamard:
+            raise NotImplementedError(
+                f"{self.exp_solver._space} is not known to be complete and of no positive curvature: the "
+                "radius of injectivity is not known there."
+            )
+        return np.full(np.shape(base_point)[:-1], np.inf)
 
 
 def _broadcast(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -45,6 +45,11 @@ class HessianManifold(VectorSpaceOpenSet):
     def __str__(self) -> str:
         return f"dom {self.legendre_function.name}"
 
+    @property
+    def dual(self) -> HessianManifold:
+        """The Hessian manifold of R*, to which ∇R is an isometry (`LegendreTransform`)."""
+        return HessianManifold(self.legendre_function.conjugate)
+
     def default_metric(self) -> type[RiemannianMetric]:
         """Return `HessianMetric`."""
         return HessianMetric

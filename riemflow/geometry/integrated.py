@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from riemflow.geometry.energy import joined
-from riemflow.geometry.linear import solve
 from riemflow.geometry.models import Geodesics
+from riemflow.geometry.spreads import Spread, spread_of
 from riemflow.integration import solve_batched
 from riemflow.legendre.function import LegendreFunction
 
 RTOL, ATOL = 1e-12, 1e-14
+FIRST_STEP = 0.15  # share of the time: right for vectors as long as the curvature's radius
 MOST_ROUNDS = 2_000  # steps: some hundred lengths of curvature, where float64 ends anyway
 Raw = Callable[..., np.ndarray]
 
@@ -30,18 +31,13 @@ class Integrated(Geodesics):
         Whose Hessian the metric is, for `log`.
     """
 
-    def __init__(self, metric: Raw, belongs: Raw, spread: Raw, R: LegendreFunction | None = None):
+    def __init__(self, metric: Raw, belongs: Raw, spread: Spread, R: LegendreFunction | None = None):
         self.metric, self.belongs, self.spread, self.R = metric, belongs, spread, R
 
     @classmethod
     def of(cls, R: LegendreFunction) -> Integrated:
         """Return those of ∇²R, for which Γ = ½ g⁻¹ ∇³R."""
-
-        def spread(w, v, u):
-            force = R._third_along(w, v) @ u[..., None]
-            return -0.5 * solve(R._hessian(w), force)[..., 0]
-
-        return cls(R._hessian, R._belongs, spread, R)
+        return cls(R._hessian, R._belongs, spread_of(R), R)
 
     def exp(self, v, w):
         return self._run(w, v, v[:, :0])[:2]
@@ -67,23 +63,26 @@ class Integrated(Geodesics):
         scale = np.concatenate(scales, axis=-1)
 
         def rhs(t, y, rows):
-            state = y * scale[rows]
+            factor = scale if len(rows) == len(scale) else scale[rows]
+            state = y * factor
             inside = np.asarray(self.belongs(state[:, :d]))
-            whole = inside.all()
-            part = state if whole else state[inside]
-            position, speed, carried = part[:, :d], part[:, d : 2 * d], part[:, 2 * d :]
-            slopes = [speed, self.spread(position, speed, speed)]
-            if carried.shape[1]:
-                slopes.append(self.spread(position, speed, carried))
-            change = np.concatenate(slopes, axis=-1)
-            if whole:
-                return change / scale[rows]
+            if inside.all():
+                return slopes(state) / factor
             out = np.full(y.shape, np.nan)
-            out[inside] = change / scale[rows[inside]]
+            out[inside] = slopes(state[inside]) / factor[inside]
             return out
 
+        def slopes(state):
+            position, speed, carried = state[:, :d], state[:, d : 2 * d], state[:, 2 * d :]
+            parts = [speed, self.spread(position, speed, speed)]
+            if carried.shape[1]:
+                parts.append(self.spread(position, speed, carried))
+            return np.concatenate(parts, axis=-1)
+
         y0 = np.concatenate([w, v, u], axis=-1) / scale
-        y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, most_rounds=MOST_ROUNDS)
+        y, reached, _ = solve_batched(
+            rhs, y0, 1.0, rtol=RTOL, atol=ATOL, first_step=FIRST_STEP, most_rounds=MOST_ROUNDS
+        )
         y = y * scale
         return y[:, :d], reached, y[:, 2 * d :]
 

@@ -27,7 +27,7 @@ class Carried(Geodesics):
     """Geodesics in other coordinates z(w), in which `base` has them."""
 
     def __init__(self, base: Geodesics):
-        self.base = base
+        self.base, self.is_hadamard = base, base.is_hadamard
 
     def there(self, w: np.ndarray) -> np.ndarray:
         """z(w)."""
@@ -108,6 +108,7 @@ class Blocks(Geodesics):
 
     def __init__(self, parts: list[Geodesics], blocks: list[slice]):
         self.parts, self.blocks = parts, blocks
+        self.is_hadamard = all(part.is_hadamard for part in parts)
 
     def _each(self, method: str, *rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         pairs = zip(self.parts, self.blocks, strict=True)

@@ -20,7 +20,15 @@ JUST = 1e-9  # share of the way by which the last point given stays inside
 
 
 class Geodesics:
-    """Exponential map, logarithm and parallel transport of a metric, raw."""
+    """Exponential map, logarithm and parallel transport of a metric, raw.
+
+    Attributes
+    ----------
+    is_hadamard : bool
+        Whether the manifold is known to be complete and of no positive curvature.
+    """
+
+    is_hadamard: bool = False
 
     def exp(self, v: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return exp_w(v), or the last point inside, and the share of the time covered, shape=[n]."""
@@ -70,6 +78,8 @@ def _shortened(v: np.ndarray, end: np.ndarray) -> np.ndarray:
 class Straight(ClosedForm):
     """A constant metric: geodesics are straight in w."""
 
+    is_hadamard = True
+
     def _exp(self, v, w):
         return w + v
 
@@ -85,6 +95,7 @@ class Flat(ClosedForm):
 
     def __init__(self, scalar: Any):
         self.scalar = scalar
+        self.is_hadamard = bool(np.isinf(scalar._flat_range).all())
 
     def _exp(self, v, w):
         return self.scalar._flat_inverse(self.scalar._flat(w) + self._slope(w) * v)
@@ -224,6 +235,8 @@ class HalfSpace(ClosedForm):
     With n the length, β = y'/y and D = cosh n - β sinh(n)/n, a geodesic goes to x + x' sinh(n)/(nD), y/D.
     """
 
+    is_hadamard = True
+
     def __init__(self, R: LorentzBarrier | LorentzConjugate):
         self.chart = _Paraboloid() if isinstance(R, LorentzBarrier) else _Perspective()
 
@@ -332,6 +345,8 @@ class _Perspective:
 
 class PositiveDefinite(ClosedForm):
     """The affine-invariant metric of `LogDet`: exp_S(V) = L exp(L⁻¹VL⁻ᵀ) Lᵀ with S = LLᵀ."""
+
+    is_hadamard = True
 
     def __init__(self, R: LogDet):
         self.R = R

@@ -146,6 +146,9 @@ class LorentzConjugate(LegendreFunction):
 class LogDet(LegendreFunction):
     """R(w) = -ln det S(w) on positive definite S, with w the upper triangle of S row by row.
 
+    That is ``w = S[np.triu_indices(n)]``. A measurement tr(A S) with symmetric A is z·w, z that of A with the
+    entries off the diagonal doubled.
+
     d = n(n+1)/2. An off-diagonal coordinate stands in two entries of S, so its gradient is
     ``-2 (S^{-1})_{ij}``, and the conjugate is ``-n - ln det M(μ)`` with ``M_ii = -μ_ii`` and
     ``M_ij = -μ_ij / 2``. The gradient fills M > 0 only, so R is no mirror map.

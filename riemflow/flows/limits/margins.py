@@ -220,8 +220,11 @@ def _linear_margin(rows: Any, cost: _Cost) -> MaximumMargin:
     stack = hstack if issparse(rows) else np.hstack
     matrix = stack([-rows, rows[:, free]])
     found = linprog(np.append(weights, weights[free]), A_ub=matrix, b_ub=-np.ones(n), method="highs")
+    if found.status == 2:
+        within = "w ≥ 0" if len(free) == 0 else "w" if len(free) == d else "w with some w_j ≥ 0"
+        _refuse(f"no {within} has y_i z_i·w > 0 for all i")
     if found.status != 0:
-        _refuse(found.message)
+        raise ConvergenceError(f"The maximum margin was not found: {found.message}")
     w = found.x[:d].copy()
     w[free] -= found.x[d:]
     alpha = np.maximum(-found.ineqlin.marginals, 0.0)
@@ -260,7 +263,7 @@ def _smooth_margin(R: LegendreFunction, rows: Any, cost: _Cost) -> MaximumMargin
     multipliers; those that would become negative leave. The dual value grows each time, so that it ends.
     """
     if separation(rows) != "all":
-        _refuse("no w has y_i z_i·w > 0 for all i.")
+        _refuse("no w has y_i z_i·w > 0 for all i")
     n, Q = rows.shape[0], R.conjugate
     lengths = np.sqrt(np.asarray((rows * rows).sum(axis=1)).ravel())
     start, alpha, active = np.zeros(R.dim), np.zeros(n), np.zeros(n, bool)
@@ -279,7 +282,7 @@ def _smooth_margin(R: LegendreFunction, rows: Any, cost: _Cost) -> MaximumMargin
                 # until a multiplier is zero, whose row leaves.
                 falling = null < 0
                 if not falling.any():
-                    _refuse("a positive combination of y_i z_i vanishes.")
+                    _refuse("a positive combination of y_i z_i vanishes")
                 steps = np.where(falling, alpha[part] / np.where(falling, -null, 1.0), np.inf)
                 alpha[part] = np.maximum(alpha[part] + steps.min() * null, 0.0)
                 alpha[part[np.argmin(steps)]] = 0.0

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from scipy.sparse import random_array, vstack
 from sklearn.datasets import load_diabetes
 
-from riemflow import legendre, parametrizations
+from riemflow import Parametrization, legendre, legendre_from_parametrization, parametrizations
 from riemflow.errors import DomainError, NotMirrorFlowError, ShapeError
 from riemflow.flows import implicit_bias, regularization_path
 
@@ -31,10 +31,22 @@ Y = Z @ np.where(np.arange(D) < 2, 1.0, 0.1)
     ids=["difference", "uneven start", "squares", "identity"],
 )
 def test_random_data(G, x_init):
-    """Thm 3.8 and 4.16, with R by horizontal lift; Cor. 4.17 for the first two."""
-    bias = implicit_bias(G, Z, Y, x_init)
-    assert bias.passed and bias.gap < 1e-7 and bias.misfit < 1e-8 and "passed" in repr(bias)
-    assert bias.flow.stats["formulation"] == "parameters"
+    """Thm 3.8 and 4.16, with R by horizontal lift and in closed form; Cor. 4.17 for the first two."""
+    lifted = implicit_bias(G, Z, Y, x_init, R=legendre_from_parametrization(G, x_init))
+    closed = implicit_bias(G, Z, Y, x_init)
+    for bias in (lifted, closed):
+        assert bias.passed and bias.gap < 1e-7 and bias.misfit < 1e-8 and "passed" in repr(bias)
+        assert bias.flow.stats["formulation"] == "parameters"
+    np.testing.assert_allclose(lifted.predicted.w, closed.predicted.w, rtol=0, atol=1e-9)
+
+
+def test_a_parametrization_of_ones_own_is_lifted():
+    def squares(x):
+        return x[..., :D] ** 2 - x[..., D:] ** 2
+
+    G = Parametrization(squares, dim_in=2 * D, dim=D, domain=lambda x: (x > 0).all(axis=-1))
+    bias = implicit_bias(G, Z, Y, np.full(2 * D, 0.3))
+    assert bias.passed and bias.gap < 1e-7
 
 
 def test_real_data():
@@ -81,6 +93,8 @@ def test_from_kernel_to_rich():
 def test_other_families_and_bad_scales():
     flat = regularization_path(Z, Y, [1.0, 2.0], entropy=lambda alpha: alpha * legendre.SquaredNorm(D))
     np.testing.assert_allclose(flat.w, np.tile(np.linalg.pinv(Z) @ Y, (2, 1)), atol=1e-12)
+    nothing = regularization_path(Z, np.zeros(len(Y)), [1.0, 2.0])
+    assert (nothing.w == 0).all() and (nothing.excess_l1 == 0).all() and (nothing.excess_l2 == 0).all()
     with pytest.raises(DomainError, match="scales"):
         regularization_path(Z, Y, [0.0, 1.0])
 

@@ -170,6 +170,7 @@ def test_partly_separable_data_diverge_without_a_margin():
             ConvergenceError,
             "separ",
         ),
+        (legendre.NegativeEntropy(2), [[-1.0, -2.0]], [1], ConvergenceError, r"no w ≥ 0 has y_i z_i·w > 0"),
     ],
 )
 def test_bad_input_is_named(R, data, labels, error, words):
