@@ -9,9 +9,9 @@ import numpy as np
 from geomstats.geometry.connection import Connection
 
 from riemflow.errors import ConvergenceError, DomainError
-from riemflow.geometry.geodesics import ATOL, RTOL
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.geometry.hessian_metric import HessianMetric
+from riemflow.geometry.integrated import ATOL, RTOL
 from riemflow.geometry.shooting import shoot_at, solve_rows
 from riemflow.integration import solve_batched
 from riemflow.legendre.conjugate import NumericalConjugate
