@@ -181,7 +181,7 @@ def test_gauss_curvature_of_closed_forms_is_intrinsic(M):
 
 
 def test_gauss_equation_keeps_digits_near_the_boundary():
-    """On the simplex, a sphere of radius 2, as many as 1 - w_1 - w_2 has: they go as the metric's condition."""
+    """On the simplex, a sphere of radius 2, as many as 1 - w_1 - w_2 has, by the metric's condition."""
     S = submanifold("simplex")
     w = np.stack([np.full(3, 0.5), 0.5 - np.array([1e-3, 1e-5, 1e-7])], axis=-1)
     condition = np.linalg.cond(S.metric.metric_matrix(w))
