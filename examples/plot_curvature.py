@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import riemflow as rf
-from riemflow.geometry import EmbeddedSubmanifold
 
 beta = rf.legendre.Beta()
 softmax = rf.legendre.LogSumExp(2) + 0.1 * rf.legendre.SquaredNorm(2)
@@ -61,14 +60,14 @@ intrinsic, w = rf.HessianManifold(beta).metric.scalar_curvature(grid(K)), grid(K
 print("tol     metric defect   curvature, by Gauss - by ∇³R")
 gaps = []
 for tol in (1e-4, 1e-7, 1e-10):
-    M = EmbeddedSubmanifold(rf.embed(beta, K, tol=tol))
+    M = rf.EmbeddedSubmanifold(rf.embed(beta, K, tol=tol))
     gaps.append(np.abs(M.metric.scalar_curvature(w) - intrinsic).max())
     print(f"{tol:.0e}   {M.embedding.certificate.defect:.1e}         {gaps[-1]:.1e}")
 assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 1e-6
 
 # %%
 # A closed form leaves rounding only: here in R⁵.
-M = EmbeddedSubmanifold(rf.embed(softmax))
+M = rf.EmbeddedSubmanifold(rf.embed(softmax))
 w = grid(MAPS["log-sum-exp + 0.05 |w|²"][1])
 gap = np.abs(M.metric.scalar_curvature(w) - curvature["log-sum-exp + 0.05 |w|²"]).max()
 print(f"closed form: {gap:.1e}")

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         InducedMetric,
         LegendreTransform,
         NaturalToGeomstats,
+        SubmanifoldMetric,
         amari_chentsov_tensor,
         canonical_divergence,
     )
@@ -108,6 +109,7 @@ __all__ = [
     "RiemflowError",
     "ShapeError",
     "SublevelSet",
+    "SubmanifoldMetric",
     "Tube",
     "amari_chentsov_tensor",
     "atlas_flow",
@@ -157,6 +159,7 @@ _LAZY = {
     "InducedManifold": "riemflow.geometry",
     "InducedMetric": "riemflow.geometry",
     "NaturalToGeomstats": "riemflow.geometry",
+    "SubmanifoldMetric": "riemflow.geometry",
     "LegendreTransform": "riemflow.geometry",
     "amari_chentsov_tensor": "riemflow.geometry",
     "canonical_divergence": "riemflow.geometry",

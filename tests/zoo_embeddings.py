@@ -44,6 +44,7 @@ SOLVED = {
     "quartic": lambda: rf.embed(quartic(), box(2)),
     "quartic's dual": lambda: rf.embed(quartic().conjugate, box(2, -0.2, 0.25)),
     "Gamma": lambda: rf.embed(legendre.Gamma(), rf.Box([0.5, -2.0], [2.0, -1.0])),
+    "mixed": lambda: rf.embed(legendre.product(legendre.NegativeEntropy(1), quartic()), box(3, 0.1, 0.9)),
     "Dirichlet": lambda: rf.embed(legendre.Dirichlet(3), box(3, 1.5, 2.0)),
 }
 

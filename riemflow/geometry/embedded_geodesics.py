@@ -28,8 +28,9 @@ class EmbeddedGeodesics(Integrated):
             return np.swapaxes(J, -1, -2) @ J
 
         def spread(w, v, u):
-            Q, R = tangent_frame(F._jacobian(w))
-            turn = (F._hessian(w) @ v[..., None, :, None])[..., 0] @ u[..., None]
+            _, J, second = F._jet(w)
+            Q, R = tangent_frame(J)
+            turn = (second @ v[..., None, :, None])[..., 0] @ u[..., None]
             return -np.linalg.solve(R, np.swapaxes(Q, -1, -2) @ turn)[..., 0]
 
         super().__init__(metric, F._belongs, spread)
@@ -50,7 +51,7 @@ class EmbeddedPaths(Paths):
     def _metric(self, inside):
         F, shape = self.R, (*self.w.shape[:-1], self.R.ambient_dim, self.w.shape[-1])
         self.J, self.second = np.full(shape, np.nan), np.full((*shape, shape[-1]), np.nan)
-        self.J[inside], self.second[inside] = F._jacobian(self.w[inside]), F._hessian(self.w[inside])
+        _, self.J[inside], self.second[inside] = F._jet(self.w[inside])
         return np.swapaxes(self.J[inside], -1, -2) @ self.J[inside]
 
     def forces(self):

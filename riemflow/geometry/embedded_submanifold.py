@@ -118,13 +118,14 @@ class EmbeddedSubmanifold(ImmersedSet):
         """
         point = as_points("point", point, self.embedding.ambient_dim)
         w = self.projection(point)
-        away = np.linalg.norm(self.immersion(w) - point, axis=-1)
-        off = away > as_number("atol", atol, above=0.0) * np.maximum(1.0, np.linalg.norm(point, axis=-1))
-        if off.any():
-            bad, distance = point[off][0] if point.ndim > 1 else point, away.max()
+        away = np.linalg.norm(self.immersion(w) - point, axis=-1).ravel()
+        rows = point.reshape(-1, self.embedding.ambient_dim)
+        off = away / np.maximum(1.0, np.linalg.norm(rows, axis=-1))
+        if (off > as_number("atol", atol, above=0.0)).any():
+            k = int(np.argmax(off))
             raise DomainError(
-                f"point = {short(bad)} is not on {self}: at worst {distance:.3g} from it (atol={atol:g}). "
-                "Use projection for the nearest point."
+                f"point = {short(rows[k])} is not on {self}, but {away[k]:.3g} from it (atol={atol:g}): use "
+                "projection for the nearest point."
             )
         return w
 

@@ -29,8 +29,8 @@ class SubmanifoldMetric(GeodesicMetric, PullbackMetric):
     def _split(self, base_point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return Q and R of J = QR, and ∂²F."""
         F = self._space.embedding
-        w = F._inside(base_point)
-        return *tangent_frame(F._jacobian(w)), F._hessian(w)
+        _, J, second = F._jet(F._inside(base_point))
+        return *tangent_frame(J), second
 
     def metric_matrix(self, base_point=None):
         """g_ij = ∂_i F · ∂_j F.

@@ -80,5 +80,6 @@ def test_an_immersed_set_that_projects_nowhere_fails():
 
 
 @on_numpy
+@pytest.mark.slow
 def test_suites_pass_on_the_autograd_backend():
-    run_again_on_autograd(__file__)
+    run_again_on_autograd(__file__, "-m", "slow or not slow")
