@@ -156,8 +156,8 @@ _LAZY = {
     "HessianMetric": "riemflow.geometry",
     "InducedManifold": "riemflow.geometry",
     "InducedMetric": "riemflow.geometry",
-    "NaturalToGeomstats": "riemflow.geometry",
     "LegendreTransform": "riemflow.geometry",
+    "NaturalToGeomstats": "riemflow.geometry",
     "amari_chentsov_tensor": "riemflow.geometry",
     "canonical_divergence": "riemflow.geometry",
 }
