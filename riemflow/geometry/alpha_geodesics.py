@@ -11,6 +11,7 @@ from riemflow.geometry.isometries import Mirrored, geodesics_of
 from riemflow.geometry.linear import solve
 from riemflow.geometry.models import Geodesics, Straight
 from riemflow.geometry.shooting import shoot_at
+from riemflow.geometry.spreads import spread_of
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.rays import longest
@@ -60,10 +61,10 @@ class Shot(Integrated):
     """Integrated, with logarithms by shooting: a connection other than the metric's has no energy."""
 
     def __init__(self, R: LegendreFunction, alpha: float):
-        metric = Integrated.of(R)
+        of_metric = spread_of(R)
 
         def spread(w, v, u):
-            return (1.0 - alpha) * metric.spread(w, v, u)
+            return (1.0 - alpha) * of_metric(w, v, u)
 
         super().__init__(R._hessian, R._belongs, spread, R)
         self.flat, self.alpha = (Primal(R), Dual(Primal(R.conjugate), R)), alpha
