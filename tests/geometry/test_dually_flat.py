@@ -373,10 +373,19 @@ def test_bad_input():
     with pytest.raises(DomainError, match="alpha"):
         AlphaConnection(space, np.nan)
     with pytest.raises(DomainError, match="HessianManifold"):
-        AlphaConnection(SimplexEntropy(2), 0.5)
-    for call in (connection.exp, connection.log, space.metric.christoffels):
-        with pytest.raises((DomainError, TypeError)):
+        AlphaConnection(SimplexEntropy(2), 0.5)  # type: ignore[arg-type]
+    for call in (connection.exp, connection.log):
+        with pytest.raises(DomainError, match="base_point"):
             call(inside, np.array([0.5, 0.5]))
+    for call in (connection.christoffels, connection.riemann_tensor):
+        with pytest.raises(DomainError):
+            call(np.array([0.5, 0.5]))
+    with pytest.raises(DomainError):
+        amari_chentsov_tensor(space, [0.5, 0.5])
+    with pytest.raises(DomainError, match="HessianManifold"):
+        amari_chentsov_tensor(SimplexEntropy(2), inside)  # type: ignore[arg-type]
+    with pytest.raises(DomainError, match="HessianManifold"):
+        canonical_divergence(SimplexEntropy(2), inside, inside)  # type: ignore[arg-type]
     with pytest.raises(DomainError, match="point"):
         connection.log([0.7, 0.3], inside)
     with pytest.raises(ShapeError, match="tangent_vec"):
