@@ -158,9 +158,9 @@ _LAZY = {
     "HessianMetric": "riemflow.geometry",
     "InducedManifold": "riemflow.geometry",
     "InducedMetric": "riemflow.geometry",
+    "LegendreTransform": "riemflow.geometry",
     "NaturalToGeomstats": "riemflow.geometry",
     "SubmanifoldMetric": "riemflow.geometry",
-    "LegendreTransform": "riemflow.geometry",
     "amari_chentsov_tensor": "riemflow.geometry",
     "canonical_divergence": "riemflow.geometry",
 }

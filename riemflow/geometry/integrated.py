@@ -14,7 +14,6 @@ from riemflow.legendre.function import LegendreFunction
 
 RTOL, ATOL = 1e-12, 1e-14
 FIRST_STEP = 0.15  # share of the time: right for vectors as long as the curvature's radius
-MOST_ROUNDS = 2_000  # steps: some hundred lengths of curvature, where float64 ends anyway
 Raw = Callable[..., np.ndarray]
 
 
@@ -30,6 +29,9 @@ class Integrated(Geodesics):
     R : LegendreFunction, optional
         Whose Hessian the metric is, for `log`.
     """
+
+    most_rounds = 2_000  # steps: some hundred lengths of curvature, where float64 ends anyway
+    smallest_step = 1e-13  # of the time, below which the boundary, or infinity, has been reached
 
     def __init__(self, metric: Raw, belongs: Raw, spread: Spread, R: LegendreFunction | None = None):
         self.metric, self.belongs, self.spread, self.R = metric, belongs, spread, R
@@ -80,9 +82,8 @@ class Integrated(Geodesics):
             return np.concatenate(parts, axis=-1)
 
         y0 = np.concatenate([w, v, u], axis=-1) / scale
-        y, reached, _ = solve_batched(
-            rhs, y0, 1.0, rtol=RTOL, atol=ATOL, first_step=FIRST_STEP, most_rounds=MOST_ROUNDS
-        )
+        limits = {"most_rounds": self.most_rounds, "smallest_step": self.smallest_step}
+        y, reached, _ = solve_batched(rhs, y0, 1.0, rtol=RTOL, atol=ATOL, first_step=FIRST_STEP, **limits)
         y = y * scale
         return y[:, :d], reached, y[:, 2 * d :]
 

@@ -96,7 +96,7 @@ def bregman_projection(
     found = [_project(inner, *row, A, coordinates) for row in zip(starts, targets, strict=True)]
 
     def gathered(name: str, *axes: int) -> np.ndarray:
-        return np.array([getattr(minimum, name) for minimum in found]).reshape(*batch, *axes)
+        return np.array([getattr(minimum, name) for minimum in found]).reshape((*batch, *axes))
 
     ends = gathered("w", R.dim)
     w, dual_point = (ends, R._gradient(ends)) if coordinates == "primal" else (Q._gradient(ends), ends)

@@ -1,0 +1,85 @@
+"""Geodesics of α-connections: straight in w or in ∇R(w), those of the metric, or integrated and shot."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from riemflow.geometry.integrated import Integrated
+from riemflow.geometry.isometries import Mirrored, geodesics_of
+from riemflow.geometry.linear import solve
+from riemflow.geometry.models import Geodesics, Straight
+from riemflow.geometry.shooting import shoot_at
+from riemflow.geometry.spreads import spread_of
+from riemflow.legendre.conjugate import NumericalConjugate
+from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.rays import longest
+
+SHORTEST, MOST = 1e-5, 500  # a step of the geodesics that a logarithm tries, and of how many it gives up
+
+
+def alpha_geodesics(R: LegendreFunction, alpha: float) -> Geodesics:
+    """Return the geodesics of ``Γ = (1 - α)/2 · g⁻¹∇³R``."""
+    if alpha == 0.0:
+        return geodesics_of(R)
+    if alpha == 1.0:
+        return Primal(R)
+    if isinstance(R, NumericalConjugate):
+        # Its gradient is cheap and its other derivatives are not: they are those of R, on the other side.
+        return Mirrored(alpha_geodesics(R.base, -alpha), R)
+    if alpha == -1.0:
+        return Dual(Primal(R.conjugate), R)
+    if alpha < 0 and not isinstance(R.conjugate, NumericalConjugate):
+        # In coordinates of the nearer flat connection geodesics are more nearly straight.
+        return Dual(Shot(R.conjugate, -alpha), R)
+    return Shot(R, alpha)
+
+
+class Primal(Straight):
+    """Straight in w, until they leave dom R."""
+
+    def __init__(self, R: LegendreFunction):
+        self.R = R
+
+    def _end(self, v, w):
+        share = longest(self.R, w, v, 1.0)
+        return np.where(share == 1.0, np.inf, share)
+
+
+class Dual(Mirrored):
+    """As `Mirrored`, by the derivatives of Q rather than those of Q*, which may be numerical."""
+
+    def push(self, v, w, z):
+        return (self.Q._hessian(w) @ v[..., None])[..., 0]
+
+    def pull(self, v, w, z):
+        return solve(self.Q._hessian(w), v[..., None])[..., 0]
+
+
+class Shot(Integrated):
+    """Integrated, with logarithms by shooting: a connection other than the metric's has no energy."""
+
+    def __init__(self, R: LegendreFunction, alpha: float):
+        of_metric = spread_of(R)
+
+        def spread(w, v, u):
+            return (1.0 - alpha) * of_metric(w, v, u)
+
+        super().__init__(R._hessian, R._belongs, spread, R)
+        self.flat, self.alpha = (Primal(R), Dual(Primal(R.conjugate), R)), alpha
+
+    def log(self, q, w):
+        trial = copy.copy(self)
+        trial.smallest_step, trial.most_rounds = SHORTEST, MOST
+
+        def follow(start, velocity):
+            end, reached = trial.exp(velocity, start)
+            return np.where(reached[:, None] == 1.0, end, np.nan)
+
+        def guesses(start, end):
+            primal, dual = (flat.log(end, start)[0] for flat in self.flat)
+            # Right to second order in end - start, where logarithms are affine in α.
+            return [0.5 * ((1.0 + self.alpha) * primal + (1.0 - self.alpha) * dual), primal, dual]
+
+        return shoot_at(follow, w, q, guesses, self.metric)
