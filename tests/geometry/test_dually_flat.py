@@ -358,7 +358,7 @@ def test_leaving_the_domain():
     space = HessianManifold(NegativeEntropy(1))
     with pytest.raises(ConvergenceError, match=r"fraction 0\.25 of the time") as caught:
         AlphaConnection(space, 1.0).exp([-4.0], [1.0])
-    assert 0 <= caught.value.partial[0] < 1e-8
+    assert 0 < caught.value.partial[0] < 1e-6  # just inside
     burg = HessianManifold(CASES["BurgEntropy"].make())
     with pytest.raises(ConvergenceError, match=r"fraction 0\.5 of the time"):
         AlphaConnection(burg, -1.0).exp([2.0, 0.0, 0.0], [1.0, 1.0, 1.0])

@@ -101,7 +101,7 @@ def test_an_overflow_is_an_error():
     """Where ∇²R is infinite in float64 no vector has a length: not 0, not NaN."""
     with pytest.raises(ConvergenceError, match="too near its boundary"):
         metric_of(BurgEntropy(1)).log([1e200], [1e-200])
-    with pytest.raises(ConvergenceError, match="range of float64"):
+    with pytest.raises((ConvergenceError, DomainError), match="float64"):
         metric_of(LogSumExp(1)).dist([-1400.0], [1400.0])
 
 
