@@ -32,6 +32,7 @@ from riemflow.legendre import (
     LogSumExp,
     LorentzBarrier,
     Multinomial,
+    MultivariateNormal,
     NegativeBinomial,
     NegativeEntropy,
     Normal,
@@ -112,6 +113,12 @@ def simplex_entropy(w):
 
 def log_sum_exp(w):
     return anp.log(1 + anp.sum(anp.exp(w), axis=-1))
+
+
+def normal_log_partition(w):
+    h1, h2, a, b, c = (w[..., k] for k in range(5))
+    det = a * c - b**2
+    return -(c * h1**2 - 2 * b * h1 * h2 + a * h2**2) / (4 * det) - 0.5 * anp.log(4 * det)
 
 
 def binary_entropy(p):
@@ -301,6 +308,23 @@ CASES = [
         lambda mu: -1 - 0.5 * anp.log(mu[..., 0] * mu[..., 2] - mu[..., 1] ** 2 / 4),
         outside=([-1.0, -1.0, -1.0], [1.0, 0.0, -1.0]),
         outside_conjugate=([-1.0, 0.0, -1.0], [1.0, 2.0, 1.0]),
+    ),
+    LegendreCase(
+        "MultivariateNormal",
+        lambda: MultivariateNormal(2),
+        normal_log_partition,
+        lambda rng, n: -rng.uniform([-1, -1, 0.7, -0.5, 0.7], [1, 1, 2.0, 0.5, 3.0], (n, 5)),
+        False,
+        lambda mu: (
+            -1
+            - 0.5
+            * anp.log(
+                (mu[..., 2] - mu[..., 0] ** 2) * (mu[..., 4] - mu[..., 1] ** 2)
+                - (mu[..., 3] / 2 - mu[..., 0] * mu[..., 1]) ** 2
+            )
+        ),
+        outside=([0.0, 0.0, -1.0, -1.0, -1.0], [0.0, 0.0, 1.0, 0.0, -1.0]),
+        outside_conjugate=([1.0, 0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 2.0, 1.0]),
     ),
     LegendreCase(
         "Exponential",

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import cholesky, qr
+from scipy.sparse import issparse
 
-from riemflow.flows.rest import MOST, Linearised, along, terms, under_cometric
+from riemflow.flows.rest import EPS, MOST, Linearised, along, terms, under_cometric
 from riemflow.flows.solution import Flow, run_flow
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.separable import Separable
@@ -19,6 +21,9 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 # Training on data is stiff: from this tolerance on CVODE takes fewer right sides than DOP853 (measured).
 LOOSE = 1e-9
+MOST_ROWS = 2_000  # of more no null space is computed
+INDEPENDENT = 1e-6  # on the diagonal of a Cholesky factor of unit rows
+SQUARED = 1e-10  # eigenvalues of ZZᵀ, over the largest, that may be zero
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ def dual_flow(Q: DualMap, loss: Loss | Piecewise, t: Any, options: dict) -> Flow
         inside=None if Q.everywhere else Q.belongs,
         refuses=Q.refuses,
         scale=float(np.abs(Q.start).max()) or 1.0,
+        origin=not Q.start.any(),
         jac=jacobian,
         linearise=_linearised(Q, lambda mu: mu) if len(Q.start) <= MOST else None,
         **options,
@@ -133,31 +139,32 @@ def row_space_flow(Q: DualMap, loss: Loss | Piecewise, Z: Any, t: Any, options: 
     first: Any = loss.losses[0] if isinstance(loss, Piecewise) else loss
     start = Q.start
 
-    weights = Q.weights
+    weights, space = Q.weights, RowSpace(Z)
 
-    def to_mu(nu):
-        return start - first._combine(nu)
+    def to_mu(c):
+        return start - first._combine(space.lift(c))
 
-    def velocity(piece, nu):
-        return piece._outer_gradient(piece._model(weights(start - piece._combine(nu))))
+    def velocity(piece, c):
+        return space.drop(piece._outer_gradient(piece._model(weights(to_mu(c)))))
 
-    def jacobian(piece, nu):
-        mu = to_mu(nu)
-        return -piece._outer_hessian(piece._model(Q.weights(mu))) @ Q.gram(mu, Z)
+    def jacobian(piece, c):
+        mu = to_mu(c)
+        return -space.within(piece._outer_hessian(piece._model(Q.weights(mu))) @ Q.gram(mu, Z))
 
-    if options["method"] == "auto" and np.min(options["rtol"]) >= LOOSE:
+    if options["method"] == "auto" and options["rtol"] >= LOOSE:
         options = {**options, "method": "CVODE"}
     return run_flow(
         velocity,
-        np.zeros(Z.shape[0]),
+        np.zeros(space.dim),
         t,
         loss,
         {name: _after(to_mu, output) for name, output in Q.outputs.items()},
         formulation="row-space",
-        inside=None if Q.everywhere else lambda nu: Q.belongs(to_mu(nu)),
+        inside=None if Q.everywhere else lambda c: Q.belongs(to_mu(c)),
         refuses=Q.refuses,
         # μ is to be as accurate as in the dual form.
-        scale=(float(np.abs(start).max()) or _first_size(Q, loss, Z)) / (_norm(Z) or 1.0),
+        scale=(float(np.abs(start).max()) or 1.0) / (_norm(Z) or 1.0),
+        origin=not start.any(),
         jac=jacobian,
         linearise=_linearised(Q, to_mu) if len(start) <= MOST else None,
         **options,
@@ -181,17 +188,53 @@ def _linearised(Q: DualMap, to_mu: Map) -> Callable[[Any, np.ndarray], Linearise
     return linearise
 
 
-def _first_size(Q: DualMap, loss: Loss | Piecewise, Z: Any) -> float:
-    """How far μ = 0 moves in a Newton step, at most 1: what flows of small movement are measured by."""
-    piece: Any = loss.losses[0] if isinstance(loss, Piecewise) else loss
-    s = piece._model(Q.weights(Q.start))
-    matrix, slope = piece._outer_hessian(s) @ Q.gram(Q.start, Z), piece._outer_gradient(s)
-    with np.errstate(all="ignore"):
-        try:
-            size = float(np.abs(piece._combine(np.linalg.solve(matrix, slope))).max())
-        except np.linalg.LinAlgError:  # dependent rows
-            return 1.0
-    return size if 0.0 < size < 1.0 else 1.0
+class RowSpace:
+    """Coordinates of the ν that matter, ν = Uc with orthonormal columns of U that span the range of Z.
+
+    Where rows are dependent and cannot all be fitted ν itself runs on for ever without moving
+    μ = start - Zᵀν, which at last drowns in the rounding of ν. U is the identity, and not formed, where rows
+    are independent, and of more than 2,000 rows.
+    """
+
+    def __init__(self, Z: Any):
+        null = _null_space(Z) if Z.shape[0] <= MOST_ROWS else None
+        self.basis = None if null is None else qr(null)[0][:, null.shape[1] :]
+        self.dim: int = Z.shape[0] if self.basis is None else self.basis.shape[1]
+
+    def lift(self, c: np.ndarray) -> np.ndarray:
+        """ν: shape=[..., r] -> shape=[..., n]."""
+        return c if self.basis is None else c @ self.basis.T
+
+    def drop(self, nu: np.ndarray) -> np.ndarray:
+        """Its coordinates, Uᵀν: shape=[..., n] -> shape=[..., r]."""
+        return nu if self.basis is None else nu @ self.basis
+
+    def within(self, matrix: np.ndarray) -> np.ndarray:
+        """UᵀMU: shape=[n, n] -> shape=[r, r]."""
+        return matrix if self.basis is None else self.basis.T @ matrix @ self.basis
+
+
+def _null_space(Z: Any) -> np.ndarray | None:
+    """Orthonormal ν with Zᵀν = 0 to rounding, shape=[n, k], or None."""
+    gram = Z @ Z.T
+    gram = np.asarray(gram.toarray() if issparse(gram) else gram)
+    lengths = np.sqrt(np.diagonal(gram))
+    if not lengths.any() or not np.isfinite(gram).all():
+        return None
+    try:
+        if lengths.all() and np.diagonal(cholesky(gram / lengths[:, None] / lengths)).min() > INDEPENDENT:
+            return None
+    except np.linalg.LinAlgError:
+        pass
+    size = float(lengths.max())
+    values, vectors = np.linalg.eigh(gram / size**2)
+    # Products of rows square their condition: of the candidates Z itself decides.
+    vectors = vectors[:, values < SQUARED]
+    images = np.asarray(Z.T @ vectors)
+    images = np.concatenate([images, np.zeros((max(0, vectors.shape[1] - len(images)), vectors.shape[1]))])
+    _, singular, turn = np.linalg.svd(images, full_matrices=False)
+    null = vectors @ turn[singular <= max(Z.shape) * EPS * size].T
+    return null if null.shape[1] else None
 
 
 def _norm(Z: Any) -> float:

@@ -12,7 +12,7 @@ from riemflow.errors import DomainError, NoClosedFormError, ShapeError
 from riemflow.flows.dual_forms import common_rows, dual_flow, of_parametrization, row_space_flow
 from riemflow.flows.limits.at_infinity import limit_flow
 from riemflow.flows.rest import MOST, in_parameters, terms
-from riemflow.flows.solution import Flow, output_times, run_flow
+from riemflow.flows.solution import Flow, output_times, run_flow, tolerances
 from riemflow.losses import as_loss
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import require_kind
@@ -87,6 +87,7 @@ def gradient_flow(
     x_init = G._inside(x_init, "x_init")
     if x_init.ndim != 1:
         raise ShapeError(f"x_init has shape {x_init.shape}, but must be one point of shape ({G.dim_in},).")
+    rtol, atol = tolerances(rtol, atol)
     options = {"rtol": rtol, "atol": atol, "method": method, "progress": progress, "throw": throw}
     options |= {"until_loss": until_loss, "until_gradient": until_gradient}
     forced = formulation != "auto" or method != "auto" or not (until_loss is until_gradient is None)
@@ -167,6 +168,7 @@ def _in_parameters(G: Parametrization, loss: Any, x_init: np.ndarray, t: Any, op
         jac=jacobian if explicit else None,
         linearise=linearise if G.dim_in <= MOST else None,
         scale=float(np.abs(x_init).max()) or 1.0,
+        origin=not x_init.any(),
         measure=None
         if manifold is None
         else lambda x: {"drift": float(np.abs(x - manifold.project(x)).max())},

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.special import log_expit
 
 from riemflow.errors import DomainError, ShapeError
-from riemflow.flows.dual_forms import of_legendre
+from riemflow.flows.dual_forms import RowSpace, of_legendre
+from riemflow.flows.first_length import first_lengths
 from riemflow.flows.solution import GOOD, Flow, output_times, require_good
 from riemflow.integration import solve_ode
 from riemflow.legendre.function import LegendreFunction
@@ -69,31 +70,37 @@ def logistic_flow(
         raise DomainError("log_t is inf: maximum_margin and mirror_flow tell where the flow ends.")
     rtol = as_number("rtol", rtol, above=0.0, below=0.1)
     Q, n, signs = of_legendre(R, w_init), len(loss.labels), loss.labels
+    space = RowSpace(loss.Z)
 
-    def to_mu(nu: np.ndarray) -> np.ndarray:
-        return Q.start - loss._combine(nu)
+    def to_mu(c: np.ndarray) -> np.ndarray:
+        return Q.start - loss._combine(space.lift(c))
 
-    def margins(nu: np.ndarray) -> np.ndarray:
-        return signs * loss._model(Q.weights(to_mu(nu)))
+    def margins(c: np.ndarray) -> np.ndarray:
+        return signs * loss._model(Q.weights(to_mu(c)))
 
-    def velocity(tau: float, nu: np.ndarray) -> np.ndarray:
-        return -signs * np.exp(tau + log_expit(-margins(nu))) / n
+    def velocity(tau: float, c: np.ndarray) -> np.ndarray:
+        return space.drop(-signs * np.exp(tau + log_expit(-margins(c))) / n)
 
-    def jacobian(tau: float, nu: np.ndarray) -> np.ndarray:
-        m = margins(nu)
+    def jacobian(tau: float, c: np.ndarray) -> np.ndarray:
+        m = margins(c)
         curvature = np.exp(tau + log_expit(m) + log_expit(-m)) / n
-        return -curvature[:, None] * Q.gram(to_mu(nu), loss.Z)
+        return -space.within(curvature[:, None] * Q.gram(to_mu(c), loss.Z))
 
-    scale = 1.0 / (float(np.linalg.norm(np.asarray(abs(loss.Z).sum(axis=1)), np.inf)) or 1.0)
+    size = float(np.abs(Q.start).max())
+    scale = (size or 1.0) / (float(np.linalg.norm(np.asarray(abs(loss.Z).sum(axis=1)), np.inf)) or 1.0)
+    if not size:
+        with np.errstate(all="ignore"):
+            origin = np.zeros((1, space.dim))
+            scale = first_lengths(lambda c: velocity(0.0, c[0])[None], origin, end, scale)[0]
     solution = solve_ode(
         velocity,
-        np.zeros(n),
+        np.zeros(space.dim),
         (0.0, end),
         rtol=rtol,
         atol=rtol * scale,
         t_eval=times,
         jac=jacobian,
-        events=[] if Q.everywhere else [lambda tau, nu: bool(Q.belongs(to_mu(nu)))],
+        events=[] if Q.everywhere else [lambda tau, c: bool(Q.belongs(to_mu(c)))],
         method="CVODE",
         progress=progress,
     )

@@ -10,7 +10,7 @@ from riemflow.errors import DomainError, ShapeError
 from riemflow.flows.dual_forms import common_rows, dual_flow, of_legendre, row_space_flow
 from riemflow.flows.limits.at_infinity import closed_flow
 from riemflow.flows.rest import MOST, along, terms, under_metric
-from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow
+from riemflow.flows.solution import Flow, metric_units, natural_gradient, run_flow, tolerances
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
 from riemflow.losses import as_loss
@@ -79,6 +79,7 @@ def mirror_flow(
     w_init = R._inside(w_init, "w_init")
     if w_init.ndim != 1:
         raise ShapeError(f"w_init has shape {w_init.shape}, but must be one point of shape ({R.dim},).")
+    rtol, atol = tolerances(rtol, atol)
     forced = formulation != "auto" or method != "auto" or not (until_loss is until_gradient is None)
     if not forced:
         flow = closed_flow(R, loss, w_init, t, throw=throw)
@@ -125,6 +126,7 @@ def _primal(R, loss, w_init, t, options) -> Flow:
         formulation="primal",
         inside=R._belongs,
         scale=float(np.abs(w_init).max()) or 1.0,
+        origin=not w_init.any(),
         linearise=linearise if R.dim <= MOST else None,
         units=metric_units(R._hessian, R._belongs, w_init),
         **options,

@@ -97,6 +97,7 @@ def riemannian_gradient_flow(
         rtol=rtol,
         atol=atol,
         scale=float(np.abs(start).max()) or 1.0,
+        origin=not start.any(),
         linearise=linearise if linear and M.dim <= MOST else None,
         units=metric_units(M.matrix, M.belongs, start) if linear else None,
         method=method,

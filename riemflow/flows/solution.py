@@ -10,6 +10,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from riemflow.errors import ConvergenceError, DomainError, RiemflowError, ShapeError
+from riemflow.flows.first_length import first_lengths
 from riemflow.flows.rest import Linearised
 from riemflow.flows.stillness import Stillness
 from riemflow.integration import Solution, solve_ode
@@ -119,6 +120,17 @@ def output_times(t: Any) -> tuple[float, np.ndarray | None]:
     return float(times[-1]), times
 
 
+def tolerances(rtol: Any, atol: Any) -> tuple[float, np.ndarray | None]:
+    """Return checked tolerances; atol None if it is left out."""
+    rtol = as_number("rtol", rtol, above=0.0, below=0.1)
+    if atol is None:
+        return rtol, None
+    atol = as_float("atol", atol)
+    if not (atol > 0).all():
+        raise DomainError(f"atol is {atol}, but must be > 0.")
+    return rtol, atol
+
+
 def run_flow(
     rhs: Callable[[Any, np.ndarray], np.ndarray],
     state: np.ndarray,
@@ -140,6 +152,7 @@ def run_flow(
     jac: Callable[[Any, np.ndarray], np.ndarray] | None = None,
     linearise: Callable[[Any, np.ndarray], Linearised] | None = None,
     units: np.ndarray | None = None,
+    origin: bool = False,
     outside: str = "left-domain",
     measure: Callable[[np.ndarray], dict] | None = None,
     max_steps: int | None = None,
@@ -148,17 +161,14 @@ def run_flow(
 
     `maps` turn states, shape=[n, m], into "w" and "x" or "mu"; `inside` tells whether one state is
     in the domain, asked at every step unless `rhs` `refuses` states outside, by raising or by NaN;
-    `outside` is the status once it is not; `scale` is the typical size of the state,
-    for the absolute tolerance, unless `units` gives one for each component; `linearise` linearises the
-    flow at one state, to tell rest at t = inf; `measure` makes further stats of the states at the output
-    times; `max_steps` bounds the integrator's steps.
+    `outside` is the status once it is not; `scale` is the typical size of the state, for the absolute
+    tolerance, unless `units` gives one for each component, and no more than a bound of it if the flow starts
+    at the `origin`; `linearise` linearises the flow at one state, to tell rest at t = inf; `measure` makes
+    further stats of the states at the output times; `max_steps` bounds the integrator's steps.
     """
     end, times = output_times(t)
-    rtol = as_number("rtol", rtol, above=0.0, below=0.1)
-    atol = as_float("atol", rtol * (scale if units is None else units) if atol is None else atol)
-    if (atol <= 0).any():
-        raise DomainError(f"atol is {atol}, but must be > 0.")
-    if atol.shape not in ((), state.shape):
+    rtol, atol = tolerances(rtol, atol)
+    if atol is not None and atol.shape not in ((), state.shape):
         raise ShapeError(
             f"atol has shape {atol.shape}, but must be one number or have shape {state.shape}, one for each "
             f"component of the state in the {formulation} form."
@@ -173,6 +183,11 @@ def run_flow(
                 f"The flow cannot start: its velocity at the initial point is not finite{reason}. Start "
                 "elsewhere, or restrict the domain."
             )
+        if origin:
+            first = first_lengths(lambda y: guarded(at(0.0), y[0])[None], state[None], end, scale)[0]
+            scale, units = float(first), None if units is None else np.minimum(units, first)
+    if atol is None:
+        atol = rtol * np.asarray(scale if units is None else units)
     events: list[Callable] = [] if inside is None else [lambda t, y: bool(inside(y))]
     limit = still = None
     if end == np.inf:

@@ -54,13 +54,11 @@ class EmbeddedPaths(Paths):
         _, self.J[inside], self.second[inside] = F._jet(self.w[inside])
         return np.swapaxes(self.J[inside], -1, -2) @ self.J[inside]
 
-    def forces(self):
-        """∂²F(w', ·) along the paths, [n, N+1, D, d], and the energy's derivatives, [n, N+1, d]."""
+    def _change(self):
+        """∂²F(w', ·) along the paths, [..., D, d], and the derivatives of ½ |x'|² by w."""
         change = (self.second @ self.v[..., None, :, None])[..., 0]
         speed = self.J @ self.v[..., None]
-        force = (np.swapaxes(change, -1, -2) @ speed)[..., 0]
-        weights = self.grid.weights[:, None]
-        return change, self.grid.D.T @ (weights * self.p) + weights * force
+        return change, (np.swapaxes(change, -1, -2) @ speed)[..., 0]
 
     def _bilinear(self, change, curved):
         across = np.swapaxes(self.J, -1, -2) @ change
@@ -69,5 +67,5 @@ class EmbeddedPaths(Paths):
             Q = tangent_frame(self.J)[0]
             turn = change @ self.v[..., None]
             normal = turn - Q @ (np.swapaxes(Q, -1, -2) @ turn)
-            square = square - np.einsum("nka,nkaij->nkij", normal[..., 0], self.second)
+            square = square - np.einsum("...a,...aij->...ij", normal[..., 0], self.second)
         return across, square

@@ -1,126 +1,60 @@
-"""Geodesics between two points: the path of least energy among polynomials, by a Newton method.
+"""Geodesics between two points: the path of least energy among piecewise polynomials, by a Newton method.
 
-Paths are polynomials of degree N through the Lobatto nodes; the discrete energy ½ Σ_k ω_k |w'(t_k)|²_g is
-minimised, which is collocation of the geodesic equation at the inner nodes. Its Hessian in covariant form,
-``∫ |D_t δ|² - ⟨R(δ, w')w', δ⟩``, takes third derivatives of R only.
+The discrete energy ½ Σ_k ω_k |w'(t_k)|²_g is minimised, which is collocation of the geodesic equation at the
+inner nodes of each element. Its Hessian in covariant form, ``∫ |D_t δ|² - ⟨R(δ, w')w', δ⟩``, takes third
+derivatives of R only.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.polynomial.legendre import Legendre
 
+from riemflow.geometry.elements import Elements, elements
 from riemflow.geometry.linear import solve
-from riemflow.legendre.function import LegendreFunction
 
-DEGREES = (10, 15, 22, 33, 50, 75, 112, 168)
-# Errors fall geometrically in the degree: two degrees, one half larger, that agree to this leave the 1.5th
-# power of it in the second.
-AGREED = 1e-10
+# Numbers of elements and their degrees, each finer than the one before.
+LADDER = ((1, 10), (1, 15), (1, 22), (2, 22), (4, 22), (8, 22), (16, 22))
+# Where two rungs agree to this, relative to the length, the finer one is far better yet: errors fall
+# geometrically in the degree, and twice as many elements about square them. Then what is left is rounding.
+AGREED, AGREED_HALVED = 1e-10, 2e-9
 ROUNDING = 1e-13  # of an energy
 SETTLED = 1e-9  # Newton decrement, relative to the length, after which one step more is below rounding
 MOST_STEPS, MOST_HALVINGS = 60, 40
+MANY = 8  # elements
 ENTRIES = 20_000_000  # numbers held at once
 
 
-class Grid(NamedTuple):
-    """Lobatto nodes on [0, 1], their weights, the derivative's matrix and products of its rows."""
-
-    t: np.ndarray
-    weights: np.ndarray
-    D: np.ndarray
-    products: np.ndarray  # ω_k D_kj D_kl over inner nodes j, l: shape=[(N-1)², N+1]
-
-
-@cache
-def lobatto(degree: int) -> Grid:
-    """Return the grid of N + 1 nodes."""
-    P = Legendre.basis(degree)
-    slope, bend = P.deriv(), P.deriv(2)
-    inner = np.cos(np.pi * np.arange(degree - 1, 0, -1) / degree)
-    for _ in range(20):
-        # (1 - x²)P'' = 2xP' - N(N+1)P gives P'' at the roots of P' without cancellation.
-        inner = inner - slope(inner) / bend(inner)
-    x = np.concatenate([[-1.0], inner, [1.0]])
-    values = P(x)
-    gaps = x[:, None] - x + np.eye(degree + 1)
-    D = values[:, None] / values / gaps
-    np.fill_diagonal(D, 0.0)
-    np.fill_diagonal(D, -D.sum(axis=1))
-    D, weights = 2.0 * D, 1.0 / (degree * (degree + 1) * values**2)
-    E = D[:, 1:-1]
-    products = np.einsum("k,kj,kl->jlk", weights, E, E).reshape(-1, degree + 1)
-    return Grid(0.5 * (x + 1.0), weights, D, products)
-
-
 class Paths:
-    """n paths w0 + t δ + u(t) on one grid, with their energies: infinite where a node lies outside dom R."""
+    """n paths w0 + t δ + u(t) on one grid, with their energies: infinite where a node lies outside dom R.
+
+    What belongs to nodes is kept element by element, those at joints twice: shape=[n, E, N+1, ...].
+    Another metric than ∇²R overrides `_metric`, `_change` and `_bilinear`.
+    """
 
     arrays: tuple[str, ...] = ("w0", "step", "u", "w", "v", "g", "p", "energy")
 
-    def __init__(self, R: LegendreFunction, grid: Grid, w0: np.ndarray, step: np.ndarray, u: np.ndarray):
+    def __init__(self, R: Any, grid: Elements, w0: np.ndarray, step: np.ndarray, u: np.ndarray):
         self.R, self.grid, self.w0, self.step, self.u = R, grid, w0, step, u
-        self.w = w0[:, None] + grid.t[:, None] * step[:, None] + u
-        self.v = step[:, None] + grid.D @ u
-        inside = np.asarray(R._belongs(self.w)).all(axis=-1)
+        inner = u[:, grid.index]
+        self.w = w0[:, None, None] + grid.t[grid.index][..., None] * step[:, None, None] + inner
+        self.v = step[:, None, None] + grid.D @ inner
+        inside = np.asarray(R._belongs(self.w)).all(axis=(1, 2))
         self.g = np.full((*self.w.shape, w0.shape[-1]), np.inf)
         self.g[inside] = self._metric(inside)
         self.p = (self.g @ self.v[..., None])[..., 0]
-        energy = 0.5 * np.einsum("k,nki,nki->n", grid.weights, self.v, self.p)
+        energy = 0.5 * np.einsum("k,neki,neki->n", grid.weights, self.v, self.p)
         self.energy = np.where(inside & np.isfinite(energy), energy, np.inf)
 
     def _metric(self, inside: np.ndarray) -> np.ndarray:
+        """g along the paths that are inside."""
         return self.R._hessian(self.w[inside])
 
-    def replaced(self, rows: np.ndarray, other: Paths) -> None:
-        """Take over the rows of another set of paths."""
-        for name in self.arrays[2:]:
-            getattr(self, name)[rows] = getattr(other, name)
-
-    def __getitem__(self, rows: np.ndarray) -> Paths:
-        part = object.__new__(type(self))
-        part.R, part.grid = self.R, self.grid
-        for name in self.arrays:
-            setattr(part, name, getattr(self, name)[rows])
-        return part
-
-    def forces(self) -> tuple[np.ndarray, np.ndarray]:
-        """How g changes along the paths, [n, N+1, d, d], and the energy's derivatives, [n, N+1, d]."""
+    def _change(self) -> tuple[np.ndarray, np.ndarray]:
+        """How g changes along the paths, for `_bilinear`, and the derivatives of ½ g(w', w') by w."""
         change = self.R._third_along(self.w, self.v)
-        force = (change @ self.v[..., None])[..., 0]
-        weights = self.grid.weights[:, None]
-        return change, self.grid.D.T @ (weights * self.p) + 0.5 * weights * force
-
-    def newton_step(self) -> tuple[np.ndarray, np.ndarray]:
-        """The Newton step, [n, N+1, d], and its decrement: its length, relative to that of the path."""
-        change, slope = self.forces()
-        inner = slope[:, 1:-1].reshape(len(slope), -1, 1)
-        step = -solve(self._hessian(change, curved=True), inner)
-        decrement = -(step * inner).sum(axis=(1, 2))
-        bad = ~(decrement > 0) & (inner != 0).any(axis=(1, 2))
-        if bad.any():
-            # Beyond a conjugate point, or far from a geodesic: what is left without curvature is positive.
-            rows = np.flatnonzero(bad)
-            part = self[rows]
-            step[rows] = -solve(part._hessian(change[rows], curved=False), inner[rows])
-            decrement[rows] = -(step[rows] * inner[rows]).sum(axis=(1, 2))
-        full = np.zeros(self.u.shape)
-        full[:, 1:-1] = step.reshape(full[:, 1:-1].shape)
-        return full, np.sqrt(np.maximum(decrement, 0.0) / (2.0 * self.energy))
-
-    def _hessian(self, change: np.ndarray, curved: bool) -> np.ndarray:
-        weights, D, products = self.grid.weights, self.grid.D, self.grid.products
-        n, m, d = self.w.shape
-        across, square = self._bilinear(change, curved)
-        mixed = np.einsum("lj,nlab->njalb", weights[1:-1, None] * D[1:-1, 1:-1], across[:, 1:-1])
-        H = (products @ self.g.reshape(n, m, d * d)).reshape(n, m - 2, m - 2, d, d).swapaxes(2, 3)
-        H = H + mixed + mixed.transpose(0, 3, 4, 1, 2)
-        i = np.arange(m - 2)
-        H[:, i, :, i] += (weights[1:-1, None, None] * square[:, 1:-1]).swapaxes(0, 1)
-        return H.reshape(n, (m - 2) * d, (m - 2) * d)
+        return change, 0.5 * (change @ self.v[..., None])[..., 0]
 
     def _bilinear(self, change: np.ndarray, curved: bool) -> tuple[np.ndarray, np.ndarray]:
         """A and B of the second variation ``∫ g(δ', δ') + 2 δ'ᵀA δ + δᵀB δ``, curvature left out or not."""
@@ -132,10 +66,66 @@ class Paths:
             bend = change @ solve(self.g, change)
         return 0.5 * change, 0.25 * bend
 
+    def __getitem__(self, rows: np.ndarray) -> Paths:
+        part = object.__new__(type(self))
+        part.R, part.grid = self.R, self.grid
+        for name in self.arrays:
+            setattr(part, name, getattr(self, name)[rows])
+        return part
+
+    def replace(self, rows: np.ndarray, other: Paths) -> None:
+        """Take over the rows of another set of paths."""
+        for name in self.arrays[2:]:
+            getattr(self, name)[rows] = getattr(other, name)
+
+    def forces(self) -> tuple[np.ndarray, np.ndarray]:
+        """How g changes along the paths, and the energy's derivatives by the nodes, [n, E N + 1, d]."""
+        change, force = self._change()
+        weights = self.grid.weights[:, None]
+        local = self.grid.D.T @ (weights * self.p) + weights * force
+        slope = np.zeros(self.u.shape)
+        for k, nodes in enumerate(self.grid.index):
+            slope[:, nodes] += local[:, k]
+        return change, slope
+
+    def newton_step(self) -> tuple[np.ndarray, np.ndarray]:
+        """The Newton step, [n, E N + 1, d], and its decrement: its length, relative to that of the path."""
+        change, slope = self.forces()
+        inner = slope[:, 1:-1].reshape(len(slope), -1, 1)
+        step = -solve(self._hessian(change, curved=True), inner)
+        decrement = -(step * inner).sum(axis=(1, 2))
+        bad = ~(decrement > 0) & (inner != 0).any(axis=(1, 2))
+        if bad.any():
+            # Beyond a conjugate point, or far from a geodesic: what is left without curvature is positive.
+            part = self[bad]
+            step[bad] = -solve(part._hessian(change[bad], curved=False), inner[bad])
+            decrement[bad] = -(step[bad] * inner[bad]).sum(axis=(1, 2))
+        full = np.zeros(self.u.shape)
+        full[:, 1:-1] = step.reshape(full[:, 1:-1].shape)
+        return full, np.sqrt(np.maximum(decrement, 0.0) / (2.0 * self.energy))
+
+    def _hessian(self, change: np.ndarray, curved: bool) -> np.ndarray:
+        """By the inner nodes, shape=[n, (E N - 1) d, (E N - 1) d]."""
+        grid, (n, _, m, d), total = self.grid, self.w.shape, len(self.grid.t)
+        across, square = self._bilinear(change, curved)
+        mixed = np.einsum("lj,nelab->nejalb", grid.weights[:, None] * grid.D, across)
+        local = (grid.products @ self.g.reshape(n, -1, m, d * d)).reshape(n, -1, m, m, d, d).swapaxes(3, 4)
+        local = local + mixed + mixed.transpose(0, 1, 4, 5, 2, 3)
+        i = np.arange(m)
+        local[:, :, i, :, i] += np.moveaxis(grid.weights[:, None, None] * square, 2, 0)
+        if grid.count == 1:
+            H = local[:, 0]
+        else:
+            H = np.zeros((n, total, d, total, d))
+            for k, nodes in enumerate(grid.index):
+                part = slice(nodes[0], nodes[-1] + 1)
+                H[:, part, :, part] += local[:, k]
+        return H[:, 1:-1, :, 1:-1].reshape(n, (total - 2) * d, (total - 2) * d)
+
     def initial_velocity(self) -> np.ndarray:
         """w'(0) from the momentum -∂E/∂w(0), which is more accurate than the polynomial's derivative."""
         _, slope = self.forces()
-        return -solve(self.g[:, 0], slope[:, 0, :, None])[..., 0]
+        return -solve(self.g[:, 0, 0], slope[:, 0, :, None])[..., 0]
 
 
 def minimise(paths: Paths) -> np.ndarray:
@@ -158,8 +148,10 @@ def minimise(paths: Paths) -> np.ndarray:
             moved = here.u[left] + length[left, None, None] * step[left]
             trial = type(paths)(paths.R, paths.grid, here.w0[left], here.step[left], moved)
             drop = 1e-4 * length[left] * decrement[left] ** 2
-            good = trial.energy <= here.energy[left] * (1.0 - drop + ROUNDING)
-            paths.replaced(active[left[good]], trial if good.all() else trial[good])
+            # At the end the energy's own rounding would decide.
+            low = trial.energy <= here.energy[left] * (1.0 - drop + ROUNDING)
+            good = low | ((decrement[left] <= SETTLED) & np.isfinite(trial.energy))
+            paths.replace(active[left[good]], trial if good.all() else trial[good])
             left = left[~good]
             length[left] *= 0.5
         stuck = ~usable
@@ -175,55 +167,45 @@ def joined(R: Any, q: np.ndarray, w: np.ndarray, kind: type[Paths] = Paths) -> t
 
     R is a LegendreFunction for `Paths`, and what other kinds of paths are made from.
     """
-    n, d = w.shape
-    velocity, found = q - w, np.zeros(n, bool)
-    size = max(1, ENTRIES // (DEGREES[2] * d) ** 2)
-    for first in range(0, n, size):
-        rows = slice(first, first + size)
-        velocity[rows], found[rows] = _joined(R, q[rows], w[rows], kind)
-    return velocity, found
-
-
-def _joined(R: Any, q: np.ndarray, w: np.ndarray, kind: type[Paths]) -> tuple[np.ndarray, np.ndarray]:
     found, velocity, step = np.zeros(len(w), bool), np.full(w.shape, np.inf), q - w
-    active = np.arange(len(w))
-    grid = lobatto(DEGREES[0])
-    u = np.zeros((len(w), len(grid.t), w.shape[-1]))  # the straight line, which stays inside
+    active, before = np.arange(len(w)), None
+    u = np.zeros((len(w), 1, w.shape[-1]))
     with np.errstate(all="ignore"):
-        for degree in DEGREES:
-            finer = lobatto(degree)
-            paths = kind(R, finer, w[active], step[active], _interpolation(grid.t, finer.t) @ u)
-            lost = np.flatnonzero(~np.isfinite(paths.energy))
-            if len(lost):
-                # A coarse path may leave dom R between its nodes.
-                line = np.zeros(paths.u[lost].shape)
-                paths.replaced(lost, kind(R, finer, w[active[lost]], step[active[lost]], line))
-            settled = minimise(paths)
-            new = paths.initial_velocity()
-            change, metric = new - velocity[active], paths.g[:, 0]
-            gap = np.sqrt(np.einsum("ni,nij,nj->n", change, metric, change))
-            agreed = settled & (gap <= AGREED * np.sqrt(2.0 * paths.energy))
-            velocity[active] = new
-            found[active[agreed]] = True
-            u, grid = np.where(settled[:, None, None], paths.u, 0.0)[~agreed], finer
-            active = active[~agreed]
+        for count, degree in LADDER:
+            grid = elements(count, degree)
+            # The straight line first, which stays inside; then what the rung before has found.
+            onto = np.ones((len(grid.t), 1)) if before is None else before.interpolation(grid.t)
+            settled, u = np.zeros(len(active), bool), onto @ u
+            size = max(1, ENTRIES // (len(grid.t) * w.shape[-1]) ** 2)
+            for first in range(0, len(active), size):
+                part = slice(first, first + size)
+                rows = active[part]
+                settled[part], agreed = _climb(
+                    kind(R, grid, w[rows], step[rows], u[part]), u[part], velocity, rows
+                )
+                found[rows[agreed]] = True
+            # Where many elements cannot follow, more would not.
+            again = ~found[active] & (settled | (count < MANY))
+            u, before = np.where(settled[:, None, None], u, 0.0)[again], grid
+            active = active[again]
             if len(active) == 0:
                 break
     return velocity, found
 
 
-@cache
-def _weights_of(degree: int) -> np.ndarray:
-    """Barycentric weights of the Lobatto nodes, up to a factor."""
-    x = 2.0 * lobatto(degree).t - 1.0
-    return 1.0 / Legendre.basis(degree)(x)
-
-
-def _interpolation(t: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """The matrix from values at Lobatto nodes t to those at the nodes of another degree."""
-    if len(t) == len(onto):
-        return np.eye(len(t))
-    gaps = onto[:, None] - t
-    same = gaps == 0.0
-    terms = _weights_of(len(t) - 1) / np.where(same, 1.0, gaps)
-    return np.where(same.any(axis=1, keepdims=True), same, terms / terms.sum(axis=1, keepdims=True))
+def _climb(
+    paths: Paths, u: np.ndarray, velocity: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minimise on one rung, in place in u and velocity[rows]; return what settled, and agrees with before."""
+    lost = np.flatnonzero(~np.isfinite(paths.energy))
+    if len(lost):
+        # A coarse path may leave dom R between its nodes.
+        line = np.zeros(u[lost].shape)
+        paths.replace(lost, type(paths)(paths.R, paths.grid, paths.w0[lost], paths.step[lost], line))
+    settled = minimise(paths)
+    new = paths.initial_velocity()
+    change = new - velocity[rows]
+    gap = np.sqrt(np.einsum("ni,nij,nj->n", change, paths.g[:, 0, 0], change))
+    u[:], velocity[rows] = paths.u, new
+    agreed = AGREED if paths.grid.count == 1 else AGREED_HALVED
+    return settled, settled & (gap <= agreed * np.sqrt(2.0 * paths.energy))

@@ -117,7 +117,8 @@ class GeodesicSolver(ExpSolver, LogSolver):
         vector = np.zeros(w.shape)
         apart = (q != w).any(axis=-1)
         vector[apart], found = self._geodesics.log(q[apart], w[apart])
-        found = found & np.isfinite(vector[apart]).all(axis=-1)
+        # Where the metric overflows, vectors underflow.
+        found = found & np.isfinite(vector[apart]).all(axis=-1) & (vector[apart] != 0).any(axis=-1)
         if not found.all():
             k = int(np.argmin(found))
             raise ConvergenceError(
@@ -169,6 +170,26 @@ class GeodesicMetric:
             Unless one of direction and end_point is given.
         """
         return self.exp_solver.transport(tangent_vec, base_point, direction, end_point)
+
+    def squared_dist(self, point_a, point_b):
+        """The squared length of the geodesic between two points: shapes=[..., dim] -> shape=[...].
+
+        Raises
+        ------
+        ConvergenceError
+            If no geodesic is found, or its length leaves the range of float64.
+        """
+        log = self.exp_solver.log(point=point_b, base_point=point_a)
+        with np.errstate(all="ignore"):
+            squared = np.asarray(self.squared_norm(log, base_point=point_a))
+        lost = ~np.isfinite(squared) | ((squared <= 0) & (log != 0).any(axis=-1))
+        if lost.any():
+            raise ConvergenceError(
+                f"The metric of {self.exp_solver._space} leaves the range of float64 at {int(lost.sum())} of "
+                f"{lost.size} points: rescale them, or move them away from the boundary.",
+                partial=squared,
+            )
+        return squared
 
     def injectivity_radius(self, base_point=None):
         """The radius of the largest ball that exp maps diffeomorphically, where it is infinite.

@@ -30,8 +30,8 @@ class Integrated(Geodesics):
         Whose Hessian the metric is, for `log`.
     """
 
-    most_rounds = 2_000  # steps: some hundred lengths of curvature, where float64 ends anyway
-    smallest_step = 1e-13  # of the time, below which the boundary, or infinity, has been reached
+    most_rounds = 1_000  # steps: some hundred lengths of curvature, where float64 ends anyway
+    smallest_step = 1e-9  # of the time, below which the boundary, or infinity, has been reached
 
     def __init__(self, metric: Raw, belongs: Raw, spread: Spread, R: LegendreFunction | None = None):
         self.metric, self.belongs, self.spread, self.R = metric, belongs, spread, R

@@ -16,7 +16,7 @@ from riemflow.legendre.barriers import LogDet, LorentzBarrier, LorentzConjugate
 from riemflow.legendre.partition import LogPartition, SimplexEntropy
 
 EPS = np.finfo(np.float64).eps
-JUST = 1e-9  # share of the way by which the last point given stays inside
+JUST = 1e-7  # share of the way by which the last point given stays inside, to be told from the boundary
 
 
 class Geodesics:
@@ -122,7 +122,8 @@ class Flat(ClosedForm):
         return ends.min(axis=-1)
 
     def _slope(self, w: np.ndarray) -> np.ndarray:
-        return np.sqrt(self.scalar._r2(w))
+        with np.errstate(over="ignore"):
+            return np.sqrt(self.scalar._r2(w))
 
     def _integral(self, w: np.ndarray, step: np.ndarray, n: int) -> np.ndarray:
         nodes, weights = leggauss(n)
@@ -223,10 +224,11 @@ class _Natural:
 
     def difference(self, w1, w0):
         q0, t = self.roots(w0), (w1 - w0) @ self.R.A.T
-        t = t - t.max(axis=-1, keepdims=True)
+        far = np.abs(t).max(axis=-1, keepdims=True) > 1.0
         # ln p_k changes by t_k - ln Σ p e^t.
+        t = np.where(far, 0.0, t)
         t = t - np.log1p((q0 * q0 * np.expm1(t)).sum(axis=-1, keepdims=True))
-        return q0 * np.expm1(0.5 * t)
+        return np.where(far, self.roots(w1) - q0, q0 * np.expm1(0.5 * t))
 
 
 class HalfSpace(ClosedForm):

@@ -10,7 +10,10 @@ import numpy as np
 from scipy.special import zeta
 
 from riemflow.geometry.linear import solve
+from riemflow.legendre.algebra import Scaled, Tilted
 from riemflow.legendre.families import Dirichlet, Gamma
+from riemflow.legendre.partition import LogPartition
+from riemflow.legendre.ridge import RidgeSum
 from riemflow.legendre.separable import Separable
 
 Spread = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -33,6 +36,33 @@ def _(R: Separable):
         return -0.5 * R._r3(w) / R._r2(w) * v * u
 
     return spread
+
+
+@spread_of.register
+def _(R: RidgeSum):
+    def spread(w, v, u):
+        t, A = R._ridges(w), R.A
+        force = (R._r3(t) * (v @ A.T) * (u @ A.T)) @ A
+        return -0.5 * solve((A.T * R._r2(t)[:, None, :]) @ A, force[..., None])[..., 0]
+
+    return spread
+
+
+@spread_of.register
+def _(R: LogPartition):
+    def spread(w, v, u):
+        p, centred = R._centred(w)
+        weighted = np.swapaxes(centred * p[..., None], -1, -2)
+        force = weighted @ ((centred @ v[..., None]) * (centred @ u[..., None]))
+        return -0.5 * solve(weighted @ centred, force)[..., 0]
+
+    return spread
+
+
+@spread_of.register(Scaled)
+@spread_of.register(Tilted)
+def _(R):
+    return spread_of(R.base)
 
 
 @spread_of.register

@@ -25,8 +25,9 @@ from riemflow.errors import DomainError, ShapeError
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.legendre.discrete_families import Binomial, Categorical, Geometric, Multinomial, Poisson
 from riemflow.legendre.distribution import DistributionFamily
-from riemflow.legendre.families import Beta, CenteredNormal, Dirichlet, Exponential, Gamma, Normal
+from riemflow.legendre.families import Beta, Dirichlet, Exponential, Gamma
 from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.normal_families import CenteredNormal, Normal
 from riemflow.validation import as_float, as_points, require_kind, short
 
 Map = Callable[[np.ndarray], np.ndarray]
@@ -54,7 +55,7 @@ class NaturalToGeomstats(Diffeo):
     Raises
     ------
     DomainError
-        If geomstats has no such family.
+        If geomstats has no such family, or not with Fisher's metric.
     """
 
     def __init__(self, family: LegendreFunction):
@@ -131,7 +132,9 @@ class Chart:
 
 @singledispatch
 def _chart(family: Any) -> Chart:
-    raise DomainError(f"geomstats has no space of {family.name} distributions: use HessianManifold.")
+    raise DomainError(
+        f"geomstats has no space of {family.name} distributions with Fisher's metric: use HessianManifold."
+    )
 
 
 def _one_dimensional(space: Any, point: Map, natural: Map, slope: Callable) -> Chart:

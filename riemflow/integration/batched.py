@@ -22,7 +22,7 @@ def solve_batched(
     t_end: float = 1.0,
     *,
     rtol: float = 1e-10,
-    atol: float = 1e-12,
+    atol: float | np.ndarray = 1e-12,
     first_step: float | np.ndarray = 0.05,
     project: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
     most_rounds: int = MAX_STEPS,
@@ -36,6 +36,8 @@ def solve_batched(
         (s, shape=[k]; y, shape=[k, m]; rows, int, shape=[k]) -> shape=[k, m]. `rows` says which
         rows of y0 these are. A non-finite result makes that row's step smaller.
     y0 : array, shape=[n, m]
+    atol : float, or array of shape [n]
+        Of all components, or of those of each row.
     first_step : float, or array of shape [n]
         Share of the interval that the first step tries.
     project : callable, optional
@@ -59,7 +61,7 @@ def solve_batched(
     y = np.array(y0, dtype=np.float64)
     n = len(y)
     s, h = np.zeros(n), np.broadcast_to(np.asarray(first_step, dtype=float), (n,)).copy()
-    active = np.arange(n)
+    atol, active = np.broadcast_to(np.asarray(atol, dtype=float), (n,)), np.arange(n)
     alive, n_tried = np.ones(n, bool), np.zeros(n, int)
     stats = {"n_rounds": 0, "n_rhs": 0}
 
@@ -78,7 +80,7 @@ def solve_batched(
                 increment = _combined(_A[k, :k], stages[:k]) if k else 0.0
                 stages[k] = f(s[rows] + _C[k] * step, state + step[:, None] * increment, rows)
             new = state + step[:, None] * _combined(_B, stages)
-            scale = atol + rtol * np.maximum(np.abs(state), np.abs(new))
+            scale = atol[rows, None] + rtol * np.maximum(np.abs(state), np.abs(new))
             error = _error(stages, step, scale)
             accepted = np.isfinite(error) & (error <= 1.0) & np.isfinite(new).all(axis=-1)
             if project is not None and accepted.any():

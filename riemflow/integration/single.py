@@ -58,7 +58,7 @@ class Solution:
         out = np.empty((flat.size, self.y.shape[1]))
         for k in np.unique(which):
             out[which == k] = pieces[k](flat[which == k])
-        return out.reshape(*t.shape, -1)
+        return out.reshape(*t.shape, out.shape[1])
 
 
 def solve_ode(

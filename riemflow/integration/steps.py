@@ -28,6 +28,7 @@ STALL_STEPS, STALL = 200, 1e-4  # so many steps that cover less than this share 
 STRIDE = 5_000  # steps of CVODE between two output times, before each is looked at
 TOO_MANY_STEPS = -1  # CVODE's status for that
 KRYLOV = 2_000  # equations beyond which no Jacobian is formed: GMRES, by differences of the right side
+FAR = 1e15  # ends from which on CVODE guesses first steps that are too long
 LAPACK = 100  # equations from which on LAPACK factors faster than SUNDIALS' own code
 # Share of the tolerance the integrators are given: BDF's local errors add up, and DOP853's interpolant is
 # less accurate than its steps where stability bounds them (both measured at some 30 times the tolerance).
@@ -136,7 +137,7 @@ class Run:
 
     def implicit(self, right: float) -> None:
         self.methods.append("CVODE")
-        solver = CVODE(self.fill, **self.options())
+        solver = CVODE(self.fill, **self.options(), first_step=self.first_step(right))
         with _quiet():
             solver.init_step(self.reached, self.end)
         may_stride = self.outputs is not None and not self.keeps and (self.refuses or not self.events)
@@ -155,6 +156,14 @@ class Run:
         if self.jac is not None:
             options["jacfn"] = self.fill_jacobian
         return options
+
+    def first_step(self, right: float) -> float:
+        """A first step that moves by the tolerance, if the end is too far for CVODE's own guess; else 0."""
+        if right - self.reached <= FAR:
+            return 0.0
+        velocity = np.abs(self.f(self.reached, self.end))
+        most = float((velocity / (self.rtol * np.abs(self.end) + self.atol)).max())
+        return min(1.0 / most, right - self.reached) if 0.0 < most < np.inf else 0.0
 
     def fill(self, t: float, state: np.ndarray, out: np.ndarray) -> None:
         if t > self.newest:

@@ -19,8 +19,9 @@ from riemflow.legendre.entropies import (
     TsallisEntropy,
 )
 from riemflow.legendre.exponential_family import ExponentialFamily
-from riemflow.legendre.families import Beta, CenteredNormal, Dirichlet, Exponential, Gamma, Normal
+from riemflow.legendre.families import Beta, Dirichlet, Exponential, Gamma
 from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.normal_families import CenteredNormal, MultivariateNormal, Normal
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
 from riemflow.legendre.ridge import LogBarrier, SoftplusSum
@@ -46,6 +47,7 @@ __all__ = [
     "LogSumExp",
     "LorentzBarrier",
     "Multinomial",
+    "MultivariateNormal",
     "NegativeBinomial",
     "NegativeEntropy",
     "Normal",

@@ -9,113 +9,12 @@ import numpy as np
 from scipy import stats
 from scipy.special import digamma, gammaln, polygamma
 
-from riemflow.errors import ShapeError
-from riemflow.legendre.algebra import Composed, Scaled, Tilted
-from riemflow.legendre.barriers import LogDet, LorentzBarrier
+from riemflow.legendre.algebra import Composed
 from riemflow.legendre.distribution import DistributionFamily
 from riemflow.legendre.entropies import BurgEntropy
 from riemflow.validation import as_count
 
 SUM_TOL = 1e-10  # as scipy.stats, what proportions may miss the sum 1 by
-LOG_2PI = float(np.log(2.0 * np.pi))
-
-
-class Normal(DistributionFamily, Tilted):
-    """R(θ) = -θ₁²/4θ₂ - ½ ln(-2θ₂) on θ₂ < 0: the normal family, θ = (m/s², -1/2s²).
-
-    The statistics are (x, x²), so that ∇R = (m, m² + s²). It is ``½ Q(√2 θ₁, 2θ₂) + ½`` with Q the conjugate
-    of `LorentzBarrier`, hence hyperbolic, and R* is ``-½ ln(η₂ - η₁²) - ½``. No mirror map.
-    """
-
-    def __init__(self):
-        half = Scaled(0.5, Composed(LorentzBarrier(2).conjugate, np.diag([np.sqrt(2.0), 2.0])))
-        super().__init__(half, np.zeros(2), 0.5)
-        self.name = "Normal"
-
-    _scipy = stats.norm
-
-    def _statistics(self, x):
-        return np.stack([x, x * x], axis=-1)
-
-    def _log_base(self, x):
-        return np.full(x.shape, -0.5 * LOG_2PI)
-
-    def _supports(self, x):
-        return np.ones(x.shape, bool)
-
-    def _to_arguments(self, theta):
-        variance = -0.5 / theta[..., 1]
-        return {"loc": variance * theta[..., 0], "scale": np.sqrt(variance)}
-
-    def _from_arguments(self, *, loc, scale):
-        loc, precision = np.broadcast_arrays(loc, 1.0 / np.square(scale))
-        return np.stack([loc * precision, -0.5 * precision], axis=-1)
-
-    def _fit(self, x):
-        # The variance about the mean: E x² - (E x)² would lose the digits of both.
-        self._require_expectation(np.ptp(x, axis=-1) > 0, np.stack([x.mean(-1), (x * x).mean(-1)], axis=-1))
-        return self._from_arguments(loc=x.mean(axis=-1), scale=x.std(axis=-1))
-
-
-class CenteredNormal(DistributionFamily, Scaled):
-    """R(θ) = -½ ln det(-2Θ) on Θ < 0: normal vectors of mean 0 and covariance ``Σ = (-2Θ)^{-1}``.
-
-    θ is the upper triangle of Θ = -½Σ^{-1} row by row, as in `LogDet`, of whose barrier it is half at -2θ.
-    The statistics are x_i² and 2 x_i x_j, their expectations Σ_ii and 2 Σ_ij, and R* is
-    ``-½ ln det Σ - n/2``. No mirror map.
-
-    Parameters
-    ----------
-    n : int
-        Length of x; d = n(n+1)/2.
-    """
-
-    def __init__(self, n: int):
-        self.n = as_count("n", n)
-        d = self.n * (self.n + 1) // 2
-        super().__init__(0.5, Composed(LogDet(self.n), -2.0 * np.eye(d)))
-        self.name = "CenteredNormal"
-        self.sample_shape = (self.n,)
-        self._upper = np.triu_indices(self.n)
-
-    _scipy = stats.multivariate_normal
-    _support = "vectors of real numbers"
-
-    def _matrix(self, theta: np.ndarray) -> np.ndarray:
-        """Θ, symmetric: shape=[..., d] -> shape=[..., n, n]."""
-        matrix = np.empty((*theta.shape[:-1], self.n, self.n))
-        matrix[..., self._upper[0], self._upper[1]] = theta
-        matrix[..., self._upper[1], self._upper[0]] = theta
-        return matrix
-
-    def _covariance(self, theta: np.ndarray) -> np.ndarray:
-        """Σ = (-2Θ)^{-1}: shape=[..., d] -> shape=[..., n, n]."""
-        eta = self._gradient(theta)
-        return self._matrix(np.where(self._upper[0] == self._upper[1], eta, 0.5 * eta))
-
-    def _natural(self, covariance: np.ndarray) -> np.ndarray:
-        """The upper triangle of -½Σ^{-1}: shape=[..., n, n] -> shape=[..., d]."""
-        left = np.linalg.solve(np.linalg.cholesky(covariance), np.eye(self.n))
-        return (-0.5 * np.swapaxes(left, -1, -2) @ left)[..., self._upper[0], self._upper[1]]
-
-    def _statistics(self, x):
-        i, j = self._upper
-        return np.where(i == j, 1.0, 2.0) * x[..., i] * x[..., j]
-
-    def _log_base(self, x):
-        return np.full(x.shape[:-1], -0.5 * self.n * LOG_2PI)
-
-    def _supports(self, x):
-        return np.ones(x.shape[:-1], bool)
-
-    def _to_arguments(self, theta):
-        return {"mean": np.zeros(self.n), "cov": self._covariance(theta)}
-
-    def _from_arguments(self, *, mean, cov):
-        self._require_equal("mean", mean, 0.0)
-        if np.shape(cov) != (self.n, self.n):
-            raise ShapeError(f"cov has shape {np.shape(cov)}, but {self.name} has {(self.n, self.n)}.")
-        return self._natural(cov)
 
 
 class Exponential(DistributionFamily, Composed):

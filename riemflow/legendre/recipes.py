@@ -24,8 +24,9 @@ from riemflow.legendre.entropies import (
     TsallisEntropy,
 )
 from riemflow.legendre.exponential_family import ExponentialFamily
-from riemflow.legendre.families import Beta, CenteredNormal, Dirichlet, Exponential, Gamma, Normal
+from riemflow.legendre.families import Beta, Dirichlet, Exponential, Gamma
 from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.normal_families import CenteredNormal, MultivariateNormal, Normal
 from riemflow.legendre.partition import LogPartition, LogSumExp, SimplexEntropy
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
 from riemflow.legendre.ridge import LogBarrier, SoftplusSum
@@ -40,7 +41,7 @@ LEAVES: dict[type[LegendreFunction], dict[str, str]] = {
         )
     },
     **{leaf: {} for leaf in (Normal, Gamma, Beta, Exponential, Poisson, Bernoulli, Geometric)},
-    **{leaf: {"n": "n"} for leaf in (LogDet, CenteredNormal, Binomial)},
+    **{leaf: {"n": "n"} for leaf in (LogDet, CenteredNormal, MultivariateNormal, Binomial)},
     Categorical: {"k": "k"},
     Multinomial: {"n": "n", "k": "k"},
     NegativeBinomial: {"r": "r"},
@@ -98,6 +99,8 @@ def from_recipe(data: Any, dim: int) -> LegendreFunction:
         size = given.get("dim", dim)
         if leaf in (LogDet, CenteredNormal):
             size = given["n"] * (given["n"] + 1) // 2 if isinstance(given["n"], int) else None
+        elif leaf is MultivariateNormal:
+            size = given["n"] * (given["n"] + 3) // 2 if isinstance(given["n"], int) else None
         elif "k" in given:
             size = given["k"] - 1 if isinstance(given["k"], int) else None
         _require_dim(name, size, dim)

@@ -11,6 +11,7 @@ from zoo_parametrizations import COMMUTING
 import riemflow as rf
 from riemflow.commuting import joint_flow
 from riemflow.errors import DomainError, NoClosedFormError, ShapeError
+from riemflow.flows import dual_forms
 
 CLOSED = [
     case for case in COMMUTING if case.make()._joint_flow(case.start(), np.zeros(case.make().dim)) is not None
@@ -244,3 +245,40 @@ def test_a_right_side_that_refuses_spares_the_looks_at_steps(monkeypatch):
     out = rf.mirror_flow(R, Downhill(Z), start, [0.5, 3.0], throw=False)
     assert out.status == "left-domain" and out.t[-1] == pytest.approx(1.0, abs=1e-12)
     assert belongs(R, out.w[-1]) and len(out.t) == 2
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+@pytest.mark.parametrize("t", [1e2, 1e8, 1e15])
+def test_dependent_rows_that_contradict_themselves(form, t):
+    """ν grows like t in the null space of Zᵀ, but w rests at the least-squares fit next to the start."""
+    basis = np.random.default_rng(6).standard_normal((2, 6))
+    Z = np.vstack([basis, basis[0] + basis[1], basis[0], np.zeros(6)])
+    loss = rf.losses.LeastSquares(form(Z), [1.0, -0.5, 2.0, 0.3, 1.0])
+    flow = rf.mirror_flow(rf.legendre.SquaredNorm(6), loss, np.zeros(6), [t])
+    assert flow.stats["formulation"] == "row-space"
+    np.testing.assert_allclose(flow.w[-1], np.linalg.pinv(Z) @ loss.Y, atol=1e-7)
+    many = rf.mirror_flows(rf.legendre.SquaredNorm(6), loss, np.zeros((2, 6)), [t])
+    np.testing.assert_allclose(many["w"][1, -1], np.linalg.pinv(Z) @ loss.Y, atol=1e-7)
+
+
+def test_logistic_flow_comes_to_rest_on_more_samples_than_weights():
+    """The weights were off by 6e-5 at τ = 30, and none were found at 40."""
+    Z, labels = np.random.default_rng(6).standard_normal((20, 4)), np.where(np.arange(20) % 2, 1.0, -1.0)
+    R, loss = rf.legendre.SquaredNorm(4), rf.losses.Logistic(Z, labels)
+    flow = rf.logistic_flow(R, loss, np.zeros(4), [20.0, 30.0, 60.0])
+    np.testing.assert_allclose(loss.gradient(flow.w), 0.0, atol=1e-9)
+
+
+def test_the_null_space_is_that_of_the_rows_not_of_their_products():
+    """Rows 1e-9 apart are independent, although their products say 1e-18; a copy of a row is not."""
+    rows = np.random.default_rng(6).standard_normal((4, 7))
+    near = np.vstack([rows[:3], rows[0] + 1e-9 * rows[3]])
+    assert dual_forms.RowSpace(near).dim == 4
+    space = dual_forms.RowSpace(np.vstack([near, 3.0 * rows[2]]))
+    assert space.dim == 4
+    nu = np.random.default_rng(6).standard_normal(5)
+    np.testing.assert_allclose(
+        space.lift(space.drop(nu)) @ np.vstack([near, 3 * rows[2]]),
+        nu @ np.vstack([near, 3 * rows[2]]),
+        atol=1e-12,
+    )

@@ -16,6 +16,8 @@ from geomstats.numerics.geodesic import ExpODESolver, LogODESolver
 from geomstats.numerics.ivp import ScipySolveIVP
 from geomstats.test_cases.geometry.diffeo import DiffeoTestCase
 from geomstats_suites import Inside, on_numpy, run, run_again_on_autograd, suite
+from scipy.linalg import eigh
+from scipy.stats import multivariate_normal
 
 import riemflow as rf
 from riemflow.errors import DomainError, ShapeError
@@ -31,6 +33,7 @@ from riemflow.legendre import (
     Gamma,
     Geometric,
     Multinomial,
+    MultivariateNormal,
     NegativeBinomial,
     Normal,
     Poisson,
@@ -286,12 +289,41 @@ def test_geodesics(name):
     assert relative(theirs, ours) < 1e-11
 
 
+def test_multivariate_normals_in_closed_form(rng):
+    """geomstats' general normal distributions have no Fisher metric. Two totally geodesic sets are known.
+
+    Of one mean: d² = ½ Σ ln² λ, λ the eigenvalues of one covariance by the other. Of one covariance: the half
+    plane, cosh(d/√2) = 1 + δ²/4 with δ the Mahalanobis distance.
+    """
+    R = MultivariateNormal(3)
+    metric, factors = HessianManifold(R).metric, 0.3 * rng.standard_normal((2, 3, 3)) + np.eye(3)
+    S, T = factors @ np.swapaxes(factors, -1, -2)
+    m, n = rng.standard_normal((2, 3))
+
+    def theta(mean, covariance):
+        return R.from_scipy(multivariate_normal(mean, covariance))
+
+    expected = np.sqrt(0.5 * (np.log(eigh(S, T, eigvals_only=True)) ** 2).sum())
+    assert relative(metric.dist(theta(m, S), theta(m, T)), expected) < 1e-11
+    delta2 = (m - n) @ np.linalg.solve(S, m - n)
+    expected = np.sqrt(2.0) * np.arccosh(1 + 0.25 * delta2)
+    # They are 3 apart: geodesics solved to 1e-12 diverge by e^{3/√2}, and S has a condition number.
+    assert relative(metric.dist(theta(m, S), theta(n, S)), expected) < 1e-10
+    # The geodesic's covariance leaves S on the way.
+    middle = R.to_scipy(metric.geodesic(initial_point=theta(m, S), end_point=theta(n, S))(np.array([0.5]))[0])
+    assert relative(middle.cov, S) > 1e-2
+
+
 # Wrong arguments.
 
 
 def test_families_without_a_space_of_geomstats():
-    with pytest.raises(DomainError, match="NegativeBinomial"):
-        NaturalToGeomstats(NegativeBinomial(2.0))
+    for family in (
+        NegativeBinomial(2.0),
+        MultivariateNormal(2),
+    ):  # the latter is there without Fisher's metric
+        with pytest.raises(DomainError, match=family.name):
+            NaturalToGeomstats(family)
     with pytest.raises(DomainError, match="DistributionFamily"):
         NaturalToGeomstats(rf.legendre.NegativeEntropy(2))
 

@@ -17,6 +17,7 @@ from geomstats.geometry.connection import Connection
 from geomstats.geometry.diffeo import Diffeo
 from geomstats.numerics.geodesic import ExpODESolver
 from geomstats.numerics.ivp import ScipySolveIVP
+from geomstats.test_cases.geometry.connection import ConnectionTestCase
 from geomstats.test_cases.geometry.diffeo import DiffeoTestCase
 from geomstats_suites import Inside, on_numpy, run, run_again_on_autograd, suite
 from scipy.integrate import solve_ivp
@@ -469,6 +470,27 @@ DIFFEOS |= {f"{case.name}*": lambda case=case: diffeo_attributes(case, True) for
 test_diffeo = suite(DiffeoTestCase, DIFFEOS, rtol=1e-8)
 
 
+def connection_attributes(name, alpha):
+    case = CASES[name]
+    space = HessianManifold(case.make())
+    space.equip_with_metric(AlphaConnection, alpha=alpha)
+    return {"space": space, "data_generator": Inside(space, case.sample, amplitude=200.0)}
+
+
+CONNECTIONS = {
+    f"{name}, α = {alpha}": lambda name=name, alpha=alpha: connection_attributes(name, alpha)
+    for name in ("SimplexEntropy", "Normal", "LogBarrier")
+    for alpha in (-1.0, 0.4, 1.0)
+}
+test_connection = suite(
+    ConnectionTestCase,
+    CONNECTIONS,
+    rtol=1e-7,
+    atol=1e-8,
+    skip={"curvature_derivative_vec", "directional_curvature_derivative_vec", "injectivity_radius_vec"},
+)
+
+
 def test_a_wrong_inverse_fails_the_suite():
     class Wrong(LegendreTransform):
         def inverse(self, image_point):
@@ -661,4 +683,6 @@ def test_geomstats_own_curvature():
 @pytest.mark.slow
 @on_numpy
 def test_the_autograd_backend_agrees():
-    run_again_on_autograd(__file__, "-k", "diffeo or straight or symbols or own_curvature or log_inverts")
+    run_again_on_autograd(
+        __file__, "-k", "diffeo or connection or own_curvature or (log_inverts and not every)"
+    )

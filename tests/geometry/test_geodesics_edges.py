@@ -67,22 +67,23 @@ def test_equal_points_and_zero_vectors_are_exact(R, w, closed_form):
 @both_ways
 @pytest.mark.parametrize("size", [1e-5, 1e-9, 1e-13])
 def test_distances_of_near_points_keep_their_digits(R, w, closed_form, size):
-    """The geodesic's chord differs from the straight one by its third order: |q - w| at the middle point."""
+    """|q - w| at the middle point and δ + Γ(δ, δ)/2 differ from them by (Γ(δ))² relative."""
     metric, w = metric_of(R, closed_form), np.array(w)
     q = w * (1.0 + size * np.linspace(1.0, -0.7, R.dim))
     step = q - w
+    gamma = 0.5 * np.linalg.solve(R.hessian(w), R._third_along(w, step))
+    rtol = 1e-10 + np.linalg.norm(gamma, 2) ** 2
     middle = w + 0.5 * step
     expected = np.sqrt(step @ R.hessian(middle) @ step)
-    np.testing.assert_allclose(metric.dist(w, q), expected, rtol=1e-8)
-    # log = δ + Γ(δ, δ)/2 up to the third order.
-    second = 0.25 * np.linalg.solve(R.hessian(w), R._third_along(w, step) @ step)
-    np.testing.assert_allclose(metric.log(q, w), step + second, rtol=1e-7, atol=1e-8 * np.abs(step).max())
+    np.testing.assert_allclose(metric.dist(w, q), expected, rtol=rtol)
+    straight = step + 0.5 * gamma @ step
+    np.testing.assert_allclose(metric.log(q, w), straight, rtol=0, atol=rtol * np.abs(step).max())
 
 
 def test_far_points():
     """Closed forms hold over the range of float64; lengths from elementary integrals."""
     np.testing.assert_allclose(
-        metric_of(BurgEntropy(1)).dist([1e-200], [1e200]), 400 * np.log(10), rtol=1e-14
+        metric_of(BurgEntropy(1)).dist([1e-150], [1e150]), 300 * np.log(10), rtol=1e-14
     )
     np.testing.assert_allclose(metric_of(NegativeEntropy(1)).dist([1e-300], [1e10]), 2e5, rtol=1e-14)
     half = metric_of(LorentzBarrier(2))
@@ -92,8 +93,16 @@ def test_far_points():
     # Across: cosh(d/2) = 1 + Δx²/(2y²) at y = 2√s.
     across = half.dist([-1e6, 0.5e12 + 1.0], [1e6, 0.5e12 + 1.0])
     np.testing.assert_allclose(across, 2 * np.arccosh(1 + (2e6) ** 2 / 8), rtol=1e-12)
-    corners = metric_of(LogSumExp(1)).dist([-1400.0], [1400.0])
+    corners = metric_of(LogSumExp(1)).dist([-600.0], [600.0])
     np.testing.assert_allclose(corners, np.pi, rtol=1e-14)
+
+
+def test_an_overflow_is_an_error():
+    """Where ∇²R is infinite in float64 no vector has a length: not 0, not NaN."""
+    with pytest.raises(ConvergenceError, match="too near its boundary"):
+        metric_of(BurgEntropy(1)).log([1e200], [1e-200])
+    with pytest.raises(ConvergenceError, match="range of float64"):
+        metric_of(LogSumExp(1)).dist([-1400.0], [1400.0])
 
 
 def test_far_points_of_what_is_integrated():
@@ -111,11 +120,11 @@ def test_far_points_of_what_is_integrated():
 @pytest.mark.parametrize(
     ("R", "w", "v", "fraction"),
     [
-        # √w' = -1; 2 arcsin √w falls at speed 1/√(w(1-w)) |v|; w^(q/2) for Tsallis; a circle of radius 2.
+        # √w' = -1; 2 arcsin √w falls at speed |v|/√(w(1-w)); w^(q/2) for Tsallis; circles of radius 2.
         (NegativeEntropy(1), [1.0], [-4.0], 0.5),
         (FermiDirac(1), [0.5], [-np.pi / 2], 0.5),
         (TsallisEntropy(1, 3.0), [1.0], [-4.0 / 3.0], 0.5),
-        (SimplexEntropy(1), [0.5], [np.pi / 2], 0.5),
+        pytest.param(SimplexEntropy(1), [0.5], [np.pi / 2], 0.5, marks=pytest.mark.slow),
         (LogSumExp(1), [0.0], [-2 * np.pi], 0.5),
         (NegativeEntropy(1) + TsallisEntropy(1, 3.0), [1.0], [-6.0], None),
     ],
@@ -133,9 +142,9 @@ def test_geodesics_that_leave(R, w, v, fraction):
             metric.parallel_transport(np.array(v), np.array(w), direction=np.array(v))
         with pytest.raises(ConvergenceError):
             metric.geodesic(np.array(w), initial_tangent_vec=np.array(v))([0.1, 0.9])
-    np.testing.assert_allclose(*fractions, rtol=1e-5)
+    np.testing.assert_allclose(*fractions, rtol=2e-5)
     if fraction is not None:
-        np.testing.assert_allclose(fractions, fraction, rtol=1e-5)
+        np.testing.assert_allclose(fractions, fraction, rtol=2e-5)
         almost = 0.999 * fraction * np.array(v)
         np.testing.assert_allclose(
             metric_of(R).exp(almost, np.array(w)), metric.exp(almost, np.array(w)), rtol=1e-7
@@ -147,7 +156,7 @@ def test_a_product_leaves_with_its_first_part():
     with pytest.raises(ConvergenceError, match=r"fraction 0\.5 ") as caught:
         metric.exp(np.array([-4.0, 0.1, 0.1]), np.array([1.0, 1.0, -1.0]))
     assert caught.value.partial.shape == (3,)
-    assert 0 < caught.value.partial[0] < 1e-12
+    assert 0 < caught.value.partial[0] < 1e-10
 
 
 def test_of_a_batch_the_others_are_kept():
@@ -168,6 +177,7 @@ def cut_entropy() -> LegendreFunction:
     )
 
 
+@pytest.mark.slow
 def test_no_geodesic_between_points():
     metric = metric_of(cut_entropy())
     w, hidden, seen = np.array([1.05, 0.01]), np.array([0.01, 1.05]), np.array([2.0, 0.5])

@@ -21,7 +21,17 @@ each = pytest.mark.parametrize("case", FAMILIES, ids=str)
 
 def test_all_families_are_tested():
     assert {type(case.make()).__name__ for case in FAMILIES} == {
-        *("Normal", "CenteredNormal", "Exponential", "Gamma", "Beta", "Dirichlet", "Poisson", "Bernoulli"),
+        *(
+            "Normal",
+            "MultivariateNormal",
+            "CenteredNormal",
+            "Exponential",
+            "Gamma",
+            "Beta",
+            "Dirichlet",
+            "Poisson",
+            "Bernoulli",
+        ),
         *("Binomial", "Categorical", "Multinomial", "Geometric", "NegativeBinomial"),
     }
 
@@ -176,6 +186,9 @@ def test_most_likely_members_of_real_data():
     np.testing.assert_allclose(
         L.CenteredNormal(3).fit(x), -0.5 * np.linalg.inv(x.T @ x / len(x))[np.triu_indices(3)], rtol=1e-10
     )
+    mean, cov = stats.multivariate_normal.fit(wine[:, :3])
+    expected = L.MultivariateNormal(3).from_scipy(stats.multivariate_normal(mean, cov))
+    np.testing.assert_allclose(L.MultivariateNormal(3).fit(wine[:, :3]), expected, rtol=1e-10)
     p = np.bincount(load_wine().target) / len(wine)
     np.testing.assert_allclose(L.Categorical(3).fit(np.eye(3)[load_wine().target]), np.log(p[:2] / p[2]))
 
@@ -184,6 +197,37 @@ def test_the_normal_fit_keeps_its_digits_far_from_zero():
     x = 1e7 + np.array([-1.0, 0.0, 1.0, 2.0])
     theta = rf.legendre.Normal().fit(x)
     np.testing.assert_allclose(theta, [(1e7 + 0.5) / 1.25, -0.5 / 1.25], rtol=1e-14)
+
+
+def test_multivariate_normal_of_length_one_is_the_normal_family(rng):
+    L = rf.legendre
+    theta = np.stack([rng.uniform(-2, 2, 5), -rng.uniform(0.2, 3, 5)], axis=1)
+    one, other = L.MultivariateNormal(1), L.Normal()
+    for order in ("__call__", "gradient", "hessian", "third", "fourth"):
+        assert relative_defect(getattr(one, order)(theta), getattr(other, order)(theta)) < 1e-13
+    assert (
+        relative_defect(
+            one.conjugate.fourth(one.gradient(theta)), other.conjugate.fourth(one.gradient(theta))
+        )
+        < 1e-9
+    )
+
+
+def test_multivariate_normal_has_fishers_metric(rng):
+    """dmᵀΣ^{-1}dm + ½ tr (Σ^{-1}dΣ)² along a curve of members, by differences of the natural parameters."""
+    R = rf.legendre.MultivariateNormal(3)
+    factor, m, dm, dS = rng.standard_normal((3, 3)), *rng.standard_normal((2, 3)), rng.standard_normal((3, 3))
+    S, dS = factor @ factor.T + 0.5 * np.eye(3), dS + dS.T
+
+    def theta(s):
+        return R.from_scipy(stats.multivariate_normal(m + s * dm, S + s * dS))
+
+    h = 1e-3
+    v = (8 * (theta(h) - theta(-h)) - theta(2 * h) + theta(-2 * h)) / (12 * h)
+    inverse = np.linalg.inv(S)
+    expected = dm @ inverse @ dm + 0.5 * np.trace(inverse @ dS @ inverse @ dS)
+    # Differences of fourth order in h / least eigenvalue of S.
+    assert np.isclose(v @ R.hessian(theta(0.0)) @ v, expected, rtol=1e-8)
 
 
 def test_the_most_likely_dirichlet_solves_minkas_equation():

@@ -65,6 +65,7 @@ def gradient_descent(
         w, jacobian = evaluate(x)
         gradient = loss._gradient(w)
         slope = jacobian.T @ gradient
+        _require_finite(slope)
         # On a submanifold and in a metric of M's own: the squared length of the gradient there.
         square = slope @ slope if G._inverse_metric is None else gradient @ (G._jacobian(x) @ slope)
 
@@ -131,6 +132,7 @@ def mirror_descent(
     def begin(loss: Loss, state: np.ndarray) -> Trial:
         w, mu = state
         slope = loss._gradient(w)
+        _require_finite(slope)
 
         def trial(eta):
             new_mu = mu - eta * slope
@@ -146,6 +148,11 @@ def mirror_descent(
     run = Run(begin, lambda state: state[0], loss, step_size, n_steps, batch_size, seed)
     states = run.descend(np.stack([w_init, R._gradient(w_init)]))
     return run.wrap("mirror descent", states[:, 0], None, states[:, 1], throw)
+
+
+def _require_finite(slope: np.ndarray) -> None:
+    if not np.isfinite(slope).all():
+        raise DomainError("the gradient of the loss is not finite there")
 
 
 def _one_point(point: np.ndarray, name: str, dim: int) -> np.ndarray:

@@ -62,20 +62,26 @@ def check_descents(
     require_kind("G", G, Parametrization)
     require_kind("R", R, LegendreFunction)
     t, tol = as_number("t", t, above=0.0), as_number("tol", tol, above=0.0)
-    counts = [as_count("n_steps", n) for n in n_steps]
+    counts = [as_count("n_steps", n) for n in np.ravel(np.asarray(n_steps, dtype=object))]
     if len(counts) < 2 or (np.diff(counts) <= 0).any():
         raise DomainError(f"n_steps is {n_steps}, but must hold two or more increasing numbers.")
-    gaps, rounding, worst = [], 0.0, np.empty(0)
+    gaps, rounding, moved, worst = [], 0.0, 0.0, np.empty(0)
     for n in counts:
         x = gradient_descent(G, loss, x_init, t / n, n)
         w = mirror_descent(R, loss, x.w[0], t / n, n).w
         apart = np.abs(x.w - w).max(axis=-1)
         gaps.append(float(apart.max()))
         rounding = max(rounding, 100 * EPS * n * float(np.abs(w).max()))
+        moved = max(moved, float(np.abs(w - w[0]).max()))
         worst = w[int(np.argmax(apart))]
     etas = t / np.array(counts)
     details = {"step_sizes": etas, "gaps": np.array(gaps), "slope": np.nan}
     pair = f"gradient descent on {G.name} and mirror descent of {R.name}"
+    if moved <= 10 * rounding:
+        raise DomainError(
+            f"Within t = {t:g} the weights move by {moved:.1e}, which rounding does too: start elsewhere, "
+            "or take a larger t."
+        )
     if max(gaps) <= rounding:
         message = f"{pair} agree to rounding, {max(gaps):.1e}, at {len(counts)} step sizes"
         return Check(True, 0.0, tol, worst, len(counts), message, details)

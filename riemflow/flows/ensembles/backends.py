@@ -6,6 +6,7 @@ import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 from typing import Any
 
 from joblib import Parallel, delayed
@@ -77,12 +78,18 @@ def _with_joblib(function: Function, tasks: dict[int, Task], backend: str, n_job
             backend=backend,
             return_as="generator_unordered",
             batch_size=1,
+            mmap_mode="c",  # a large argument can be written to as a small one can, without effect elsewhere
             pre_dispatch=f"{AHEAD}*n_jobs",
         )
         try:
             for k, result in pool(calls(suspects[:1] or list(left))):
                 del left[k]
                 yield k, result
+        except PicklingError as error:
+            raise DomainError(
+                f"A case cannot be sent to other processes ({error}). Make what it holds inside of the "
+                "function, or use backend='threading'."
+            ) from error
         except BrokenProcessPool as error:
             for k in left.keys() & set(handed):
                 deaths[k] += 1

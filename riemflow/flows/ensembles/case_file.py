@@ -21,7 +21,8 @@ SHARE = 0.05  # of the time, at the most, goes into writing
 class CaseFile:
     """The file of an ensemble whose cases have the given keys.
 
-    It keeps what it holds of other cases: a sweep may grow, or be run in parts.
+    It keeps what it holds of other cases: a sweep may grow, or be run in parts, also by several processes at
+    a time, each of which adds to what the others have written.
 
     Attributes
     ----------
@@ -37,8 +38,8 @@ class CaseFile:
 
     def __init__(self, path: Any, keys: list[str]):
         self.path, self.keys = with_suffix(path), keys
-        self.results: dict[str, CaseResult] = _read(self.path) if self.path.exists() else {}
-        self.due = 0.0
+        self.results: dict[str, CaseResult] = {}
+        self.due, self.written = 0.0, None
         self.save()  # what cannot be written should be known before the work is done
 
     def add(self, k: int, result: CaseResult) -> None:
@@ -51,9 +52,17 @@ class CaseFile:
     def save(self) -> None:
         """Write all there is, at once or not at all."""
         began = time.perf_counter()
+        if self.path.exists() and self.written != _version(self.path):
+            self.results = {**_read(self.path), **self.results}
         write_archive(self.path, _packed(self.results))
+        self.written = _version(self.path)
         now = time.perf_counter()
         self.due = now + max(PAUSE, (now - began) / SHARE)
+
+
+def _version(path: Any) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _packed(results: dict[str, CaseResult]) -> dict[str, np.ndarray]:
@@ -77,7 +86,7 @@ def _packed(results: dict[str, CaseResult]) -> dict[str, np.ndarray]:
         "keys": list(results),
         "records": [[r.status, r.message, r.traceback, dict(r.texts)] for r in records],
     }
-    text = json.dumps(header, ensure_ascii=False).encode()
+    text = json.dumps(header, ensure_ascii=False).encode(errors="surrogatepass")
     return {"header": np.frombuffer(text, np.uint8), **arrays}
 
 
@@ -92,7 +101,8 @@ def _read(path: Any) -> dict[str, CaseResult]:
 
 
 def _unpacked(arrays: dict[str, np.ndarray]) -> dict[str, CaseResult]:
-    header = json.loads(arrays["header"].tobytes()) if "header" in arrays else None
+    text = arrays["header"].tobytes().decode(errors="surrogatepass") if "header" in arrays else "null"
+    header = json.loads(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FileFormatError("an .npz file, but none that an ensemble wrote.")
     if header["version"] != VERSION:
@@ -112,7 +122,7 @@ def _unpacked(arrays: dict[str, np.ndarray]) -> dict[str, CaseResult]:
             raise FileFormatError(f"damaged: {name} has {len(flat)} numbers where {start} are described.")
     results = {}
     for key, (status, message, trace, texts), found, seconds in zip(
-        header["keys"], header["records"], values, arrays["seconds"].tolist(), strict=True
+        header["keys"], header["records"], values, arrays["seconds"].ravel().tolist(), strict=True
     ):
         if not all(isinstance(text, str) for text in (key, status, message, trace, *texts, *texts.values())):
             raise FileFormatError("damaged: a text of it is none.")

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -75,8 +75,8 @@ def as_cases(cases: Any) -> list[Any]:
         If the columns' lengths differ.
     """
     if isinstance(cases, Mapping):
-        lengths = {name: len(column) if np.ndim(column) or isinstance(column, list | tuple) else None
-                   for name, column in cases.items()}  # fmt: skip
+        cases = {name: _column(column) for name, column in cases.items()}
+        lengths = {name: None if column is None else len(column) for name, column in cases.items()}
         if len(set(lengths.values())) != 1 or None in lengths.values():
             raise ShapeError(
                 f"cases is a mapping of columns, which need one entry for each case, but have lengths "
@@ -85,10 +85,8 @@ def as_cases(cases: Any) -> list[Any]:
         n = next(iter(lengths.values())) or 0
         found: list[Any] = [{name: column[k] for name, column in cases.items()} for k in range(n)]
     elif (
-        isinstance(cases, Sequence | np.ndarray)
-        and not isinstance(cases, str | bytes)
-        and np.ndim(cases) != 0
-    ):
+        isinstance(cases, Sequence) or (isinstance(cases, np.ndarray) and cases.ndim != 0)
+    ) and not isinstance(cases, str | bytes):
         found = list(cases)
     else:
         raise DomainError(
@@ -98,6 +96,14 @@ def as_cases(cases: Any) -> list[Any]:
     if not found:
         raise DomainError("cases is empty: there is nothing to run.")
     return found
+
+
+def _column(column: Any) -> Any:
+    """A list, tuple or array as it is, another column of a table, such as a pandas Series, as an array."""
+    if isinstance(column, list | tuple):
+        return column
+    array = np.asarray(column)
+    return array if array.ndim else None
 
 
 def fingerprint(case: Any, seed: tuple[int, int] | None) -> str:
@@ -122,6 +128,11 @@ def fingerprint(case: Any, seed: tuple[int, int] | None) -> str:
             array = numeric(value)
             if array is not None:
                 digest.update(f"{name}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
+                exact = np.asarray(value)
+                if exact.dtype.kind in "iu" and (np.abs(array) >= 2.0**53).any():
+                    digest.update(repr(exact.tolist()).encode())  # float64 does not tell them apart
+            elif isinstance(value, int):
+                digest.update(f"{name}:{value};".encode())
             elif isinstance(value, list | tuple):
                 digest.update(f"{name}:[".encode())
                 for k, item in enumerate(value):
@@ -140,7 +151,7 @@ def fingerprint(case: Any, seed: tuple[int, int] | None) -> str:
 def run_case(function: Callable[..., Any], case: Any, seed: tuple[int, int] | None) -> CaseResult:
     """Call the function on a case, with a generator of its own if there is a seed; keep what can be kept.
 
-    Whatever it raises is reported, interrupts excepted.
+    Whatever it raises is reported, interrupts excepted; an exit is that of the case.
     """
     began = time.perf_counter()
     extra = {}
@@ -153,16 +164,28 @@ def run_case(function: Callable[..., Any], case: Any, seed: tuple[int, int] | No
             result = function(**case, **extra) if isinstance(case, Mapping) else function(case, **extra)
         status, message, values, texts = _kept(result)
         trace = ""
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:
         trace = "".join(traceback.format_exception(raised)).rstrip()
-        partial = getattr(raised, "partial", None)
-        status, message, values, texts = "raised", "", {}, {}
-        if partial is not None and not isinstance(partial, np.ndarray):
-            status, message, values, texts = _kept(partial)
+        status, message, values, texts = _partly_kept(getattr(raised, "partial", None))
         if status in GOOD:  # of a result that was raised
             status = "raised"
-        message = message or f"{type(raised).__name__}: {raised}"
+        message = message or f"{type(raised).__name__}: {_text(raised)}"
     return CaseResult(status, message, trace, values, texts, time.perf_counter() - began)
+
+
+def _partly_kept(partial: Any) -> tuple[str, str, dict[str, np.ndarray], dict[str, str]]:
+    """`_kept` of what an exception carries, nothing if it can not be kept."""
+    if partial is not None and not isinstance(partial, np.ndarray):
+        with suppress(DomainError):
+            return _kept(partial)
+    return "raised", "", {}, {}
+
+
+def _text(raised: BaseException) -> str:
+    try:
+        return str(raised)
+    except Exception:  # an exception that cannot be printed is still reported
+        return "(its text cannot be made)"
 
 
 def _kept(result: Any) -> tuple[str, str, dict[str, np.ndarray], dict[str, str]]:

@@ -210,9 +210,9 @@ def ensemble(
         told.partial = so_far()
         raise told from interrupt
     except BaseException as error:
+        error.partial = so_far()  # type: ignore[attr-defined]
         if file is not None and not isinstance(error, OSError):
             file.save()
-        error.partial = so_far()  # type: ignore[attr-defined]
         raise
     return so_far()
 

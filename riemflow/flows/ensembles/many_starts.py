@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from riemflow.errors import ShapeError
-from riemflow.flows.dual_forms import common_rows
+from riemflow.flows.dual_forms import RowSpace, common_rows
 from riemflow.flows.ensembles.cases import CaseResult
 from riemflow.flows.ensembles.ensemble import Ensemble, ensemble, gathered
+from riemflow.flows.first_length import first_lengths
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.mirror import is_numerical, mirror_flow
 from riemflow.flows.solution import output_times
@@ -184,19 +185,19 @@ def _explicit(problem: _Problem, times: np.ndarray) -> tuple[dict[str, np.ndarra
     loss: Any = problem.loss
     start, weights, Z = problem.mu_init, problem.weights, common_rows(problem.loss)
     m, d = start.shape
-    scale = np.abs(start).max(axis=1)
-    scale = float(np.where(scale > 0, scale, 1.0).min())
+    sizes = np.abs(start).max(axis=1)
     if Z is not None and Z.shape[0] < d:
-        formulation, state = "row-space", np.zeros((m, Z.shape[0]))
-        scale /= float(np.linalg.norm(Z, 2)) if isinstance(Z, np.ndarray) else float(np.sqrt((Z * Z).sum()))
+        space = RowSpace(Z)
+        formulation, state = "row-space", np.zeros((m, space.dim))
+        norm = float(np.linalg.norm(Z, 2)) if isinstance(Z, np.ndarray) else float(np.sqrt((Z * Z).sum()))
 
-        def to_mu(nu: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            return _of_rows(start, rows) - loss._combine(nu)
+        def to_mu(c: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            return _of_rows(start, rows) - loss._combine(space.lift(c))
 
-        def rhs(s, nu, rows):
-            return loss._outer_gradient(loss._model(weights(to_mu(nu, rows), rows)))
+        def rhs(s, c, rows):
+            return space.drop(loss._outer_gradient(loss._model(weights(to_mu(c, rows), rows))))
     else:
-        formulation, state = "dual", start.copy()
+        formulation, state, norm = "dual", start.copy(), 1.0
 
         def to_mu(mu: np.ndarray, rows: np.ndarray) -> np.ndarray:
             return mu
@@ -205,9 +206,13 @@ def _explicit(problem: _Problem, times: np.ndarray) -> tuple[dict[str, np.ndarra
             return -loss._gradient(weights(mu, rows))
 
     rtol = as_number("rtol", problem.rtol, above=0.0, below=0.1)
+    lengths, at_origin = np.where(sizes > 0, sizes, 1.0) / (norm or 1.0), np.flatnonzero(sizes == 0)
+    if len(at_origin):
+        with np.errstate(all="ignore"):
+            first = first_lengths(lambda y: rhs(0.0, y, at_origin), state[at_origin], float(times[-1]))
+        lengths[at_origin] = np.minimum(lengths[at_origin], first)
     options = {
         "rtol": max(SHARE * rtol, 2.5e-14),
-        "atol": SHARE * rtol * scale,
         "smallest_step": SMALLEST_STEP,
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in problem.outputs}
@@ -226,6 +231,7 @@ def _explicit(problem: _Problem, times: np.ndarray) -> tuple[dict[str, np.ndarra
                     of_rows,
                     state[rows],
                     length,
+                    atol=SHARE * rtol * lengths[rows],
                     first_step=first,
                     most_rounds=MOST_ROUNDS,
                     **options,

@@ -53,7 +53,11 @@ def to_xarray(ensemble: Ensemble) -> Any:
         return ("case", *axes), array
 
     coordinates = {name: with_axes(name, column) for name, column in _arguments(ensemble).items()}
-    variables = {name: with_axes(name, ensemble[name]) for name in (*OWN, *_results(ensemble))}
+    # "case" is the axis.
+    variables = {
+        name if name != "case" else "case_value": with_axes(name, ensemble[name])
+        for name in (*OWN, *_results(ensemble))
+    }
     coordinates["case"] = (("case",), np.arange(len(ensemble)))
     return xarray.Dataset(variables, coordinates)
 

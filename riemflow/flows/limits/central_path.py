@@ -20,7 +20,7 @@ MOST_TIMES = 60
 AGREED = 1e-12  # of two extrapolations, relative to w
 DONE = 1e-8  # what the best two may differ by at the most
 NEAR = 1e-4  # up to here there is a limit, if not to all digits; paths that run away differ by far more
-LONGEST = 1e15  # times the cost
+LONGEST = 1e15  # times the first time
 N_SHOWN = 61  # output times of a closed flow to one end time
 
 
@@ -109,7 +109,9 @@ def central_path(
         with np.errstate(all="ignore"):
             return _Walk(R, c, w_init, A, b).to_the_end()
     times = np.atleast_1d(np.asarray(as_points("t", np.atleast_1d(t), np.size(t))))
-    if times.ndim != 1 or times[0] < 0 or (np.diff(times) <= 0).any():
+    if times.ndim != 1 or len(times) == 0:
+        raise ShapeError(f"t has shape {times.shape}, but must be a time, a list of times or inf.")
+    if times[0] < 0 or (np.diff(times) <= 0).any():
         raise DomainError(f"t must be increasing from 0 or later, but starts {times[:3]}.")
     with np.errstate(all="ignore"):
         walk = _Walk(R, c, w_init, A, b)
@@ -127,6 +129,11 @@ class _Walk:
         self.t, self.nu, self.w = 0.0, np.zeros(len(A)), w_init
         self.points: dict[float, tuple[np.ndarray, np.ndarray]] = {}
         self._solve(0.0, self.nu)
+        self.size = float(np.abs(self.w).max())  # what errors of w are relative to
+        # The first time: μ has moved as far as changes w by its own size.
+        along = R._times_hessian(self.w, self.w[None])[0]
+        unit = max(float(np.abs(along).max()), float(np.abs(R._gradient(self.w)).max())) or 1.0
+        self.first = unit / (float(np.abs(c).max()) or 1.0)
 
     def _dual(self, t: float) -> Dual:
         return Dual(self.R.conjugate, self.mu_init - t * self.c, self.A, self.b)
@@ -157,7 +164,7 @@ class _Walk:
     def reach(self, t: float) -> None:
         """Go on to a time, by steps as long as the prediction stays in the domain."""
         before: tuple[float, np.ndarray] | None = None
-        step = t - self.t
+        step = min(t - self.t, max(self.first, 3.0 * self.t))  # in proportion to the time there is
         for _ in range(2000):
             if self.t >= t:
                 return
@@ -169,8 +176,8 @@ class _Walk:
                 before, step = old, 4.0 * step
             else:
                 step *= 0.25
-            if step <= 1e-14 * max(t, self.t):
-                break
+                if step <= 1e-14 * self.t:
+                    break
         raise ConvergenceError(
             f"The path stopped at t = {self.t:.6g} of {t:.6g}: the programme may be unbounded.",
             partial=self.result(np.array(list(self.points)), None, 0.0, "failed"),
@@ -180,11 +187,11 @@ class _Walk:
         size = float(np.abs(self.c).max())
         if size == 0:
             return self.result(np.zeros(1), self.w, 0.0, "converged")
-        t = max(float(np.abs(self.mu_init).max()), 1.0) / size
+        t = self.first
         rows: list[list[np.ndarray]] = []
         since = 0  # times without a better agreement
         times, best, error, latest = [0.0], self.w, np.inf, np.full(len(self.c), np.inf)
-        while len(times) < MOST_TIMES and t * size < LONGEST:
+        while len(times) < MOST_TIMES and t < LONGEST * self.first:
             try:
                 self.reach(t)
             except ConvergenceError:
@@ -194,7 +201,7 @@ class _Walk:
             row = [self.w]
             for k, old in enumerate(rows[-1] if rows else []):
                 row.append(row[k] + (row[k] - old) / (RATIO ** (k + 1) - 1.0))
-            scale = max(1.0, float(np.abs(self.w).max()))
+            scale = max(self.size, float(np.abs(self.w).max())) or 1.0
             if len(row) > 1:
                 changes = [np.abs(row[k] - row[k - 1]).max() for k in range(1, len(row))]
                 k = 1 + int(np.argmin(changes))
@@ -219,7 +226,9 @@ class _Walk:
                 else f"The path had no limit {told}: the programme is unbounded, or its solutions are.",
                 partial=self.result(np.array(times), best if near else None, error, "failed"),
             )
-        return self.result(np.array(times), best, error, "converged")
+        # On a face w_i = 0 the extrapolation is not to make w_i < 0.
+        crossed = (best * np.sign(self.points[0.0][0]) < 0) & (np.abs(best) <= max(AGREED, error) * scale)
+        return self.result(np.array(times), np.where(crossed, 0.0, best), error, "converged")
 
     def result(self, times: np.ndarray, limit: np.ndarray | None, error: float, status: str) -> CentralPath:
         w = np.array([self.points[float(t)][0] for t in times])
@@ -252,7 +261,7 @@ def linear_flow(
         t, w = np.append(path.t, np.inf), np.concatenate([path.w, limit[None]])
         mu = np.concatenate([to_mu(path.t), to_mu(path.t[-1:])])
         return Flow(t, w, None, mu, "converged", f"limit c·w = {path.value:.10g} at t = inf", stats)
-    shown = np.append(0.0, np.geomspace(end * 1e-4, end, N_SHOWN - 1)) if times is None else times
+    shown = np.append(0.0, end * np.geomspace(1e-4, 1.0, N_SHOWN - 1)) if times is None else times
     mu = to_mu(shown)
     with np.errstate(all="ignore"):
         try:

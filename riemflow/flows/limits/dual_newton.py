@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from riemflow.legendre.function import LegendreFunction
 
 EPS = np.finfo(float).eps
+HUGE = 1e300  # what passes for overflow
 MAX_ITERATIONS = 500
 MAX_TRIALS = 100
 PATIENCE = 20  # steps without a smaller residual
@@ -46,7 +47,8 @@ class Dual:
             return None
         w = self.Q._gradient(mu)
         gap = self.rows @ w - self.target + self.penalty * nu
-        return (w, gap) if np.isfinite(gap).all() else None
+        # An overflow may as well show as the largest number, and a slope's sign drown in it.
+        return (w, gap) if (np.abs(w) < HUGE).all() and (np.abs(gap) < HUGE).all() else None
 
     def sizes(self, nu: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the size of the gradient's terms, and what rounding of the dual point does to them.
@@ -252,7 +254,8 @@ def _search(
     bracketed by doubling or by ever faster shrinking, then by bisection, geometric while the bracket is
     wide. No values of the function are needed, whose differences drown in rounding near the minimum.
     """
-    first = step @ gap
+    unit = step / np.abs(step).max()
+    first = unit @ gap
     low, high, length = 0.0, np.inf, 1.0
     shrink, found = 0.5, None
     for _ in range(MAX_TRIALS):
@@ -261,7 +264,7 @@ def _search(
         if here is None:
             high = length
         else:
-            along = step @ here[1]
+            along = unit @ here[1]
             if abs(along) <= LEFT * abs(first):
                 return trial, *here
             if along < 0:

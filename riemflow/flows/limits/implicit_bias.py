@@ -14,10 +14,12 @@ from riemflow.commuting.legendre import legendre_from_parametrization
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.flows.gradient import gradient_flow
 from riemflow.flows.limits.bregman_minimum import BregmanMinimum, minimize_bregman
+from riemflow.flows.limits.margins import largest
 from riemflow.flows.solution import Flow
 from riemflow.legendre.entropies import HyperbolicEntropy
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.quadratic import SquaredNorm
+from riemflow.legendre.separable import scale_columns
 from riemflow.losses import LeastSquares
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_float, require_kind
@@ -193,19 +195,26 @@ def regularization_path(
     """
     loss = LeastSquares(Z, Y)
     scales = np.atleast_1d(as_float("scales", scales))
-    if scales.ndim != 1 or not (scales > 0).all():
-        raise DomainError(f"scales must be positive numbers, but start {scales.ravel()[:3]}.")
+    if scales.ndim != 1 or not len(scales) or not (scales > 0).all():
+        raise DomainError(f"scales must be a list of positive numbers, but start {scales.ravel()[:3]}.")
+    if not (entropy is None or callable(entropy)):
+        raise DomainError(f"entropy is a {type(entropy).__name__}, but must map α to a LegendreFunction.")
     results = []
     for alpha in scales:
         width = np.full(loss.dim, alpha)
         R = HyperbolicEntropy(width, width) if entropy is None else entropy(float(alpha))
+        require_kind(f"entropy({alpha:g})", R, LegendreFunction)
         results.append(minimize_bregman(R, R.conjugate.gradient(np.zeros(R.dim)), loss.Z, loss.Y))
     w = np.array([result.w for result in results])
-    both = hstack([loss.Z, -loss.Z], format="csr") if issparse(loss.Z) else np.hstack([loss.Z, -loss.Z])
-    program = linprog(np.ones(2 * loss.dim), A_eq=both, b_eq=loss.Y)
+    # HiGHS's tolerances are absolute: rows and answers of size one.
+    size = largest(loss.Z)
+    rows, answers = scale_columns(loss.Z.T, 1.0 / size).T, loss.Y / size
+    unit = float(np.abs(answers).max()) or 1.0
+    both = hstack([rows, -rows], format="csr") if issparse(rows) else np.hstack([rows, -rows])
+    program = linprog(np.ones(2 * loss.dim), A_eq=both, b_eq=answers / unit)
     if program.status != 0:
         raise ConvergenceError(f"The interpolating point of least ℓ₁ norm was not found: {program.message}")
-    least_l1 = program.x[: loss.dim] - program.x[loss.dim :]
+    least_l1 = unit * (program.x[: loss.dim] - program.x[loss.dim :])
     least_l2 = minimize_bregman(SquaredNorm(loss.dim), np.zeros(loss.dim), loss.Z, loss.Y).w
     norms = np.abs(w).sum(axis=1), np.linalg.norm(w, axis=1)
     return RegularizationPath(scales, w, *norms, least_l1, least_l2, tuple(results))

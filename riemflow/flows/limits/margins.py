@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -16,6 +16,7 @@ from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
 from riemflow.legendre.entropies import HyperbolicEntropy, NegativeEntropy
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
+from riemflow.legendre.separable import scale_columns
 from riemflow.losses import Logistic
 from riemflow.validation import require_kind
 
@@ -112,7 +113,13 @@ def maximum_margin(R: LegendreFunction, Z: Any, labels: Any) -> MaximumMargin:
             "p > 1 of |w| in all directions."
         )
     rows = signed_rows(loss)
-    return _linear_margin(rows, cost) if cost.weights is not None else _smooth_margin(R, rows, cost)
+    size = float(abs(rows).max()) or 1.0  # margins are proportional to it: the solvers' tolerances are not
+    found = (
+        _linear_margin(rows / size, cost)
+        if cost.weights is not None
+        else _smooth_margin(R, rows / size, cost)
+    )
+    return replace(found, margin=found.margin * size, multipliers=found.multipliers / size)
 
 
 def signed_rows(loss: Logistic) -> Any:
@@ -122,18 +129,29 @@ def signed_rows(loss: Logistic) -> Any:
     return loss.Z * loss.labels[:, None]
 
 
-def separation(rows: Any, positive: bool = False) -> str:
+def separation(rows: Any, positive: Any = False) -> str:
     """Tell whether some w has rows·w > 0 ("all"), ≥ 0 but not = 0 ("some"), or neither ("none")."""
     n, d = rows.shape
+    # Positive factors of rows and columns decide nothing, but HiGHS drops coefficients below 1e-9.
+    rows = scale_columns(rows.T, 1.0 / largest(rows)).T
+    rows = scale_columns(rows, 1.0 / largest(rows.T))
     # max Σ t with t ≤ rows·w and 0 ≤ t ≤ 1: what is positive at all can be made 1.
     eye = csr_array((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
     matrix = hstack([csr_array(-rows), eye]) if issparse(rows) else np.hstack([-rows, np.eye(n)])
-    bounds = [(0.0 if positive else None, None)] * d + [(0.0, 1.0)] * n
+    signs = np.broadcast_to(positive, d)
+    bounds = [(0.0 if sign else None, None) for sign in signs] + [(0.0, 1.0)] * n
     found = linprog(np.append(np.zeros(d), -np.ones(n)), A_ub=matrix, b_ub=np.zeros(n), bounds=bounds)
     if found.status != 0:
         raise ConvergenceError(f"Whether the labels are separable was not found out: {found.message}")
     reached = found.x[d:]
     return "all" if reached.min() > 0.5 else "some" if reached.max() > 0.5 else "none"
+
+
+def largest(rows: Any) -> np.ndarray:
+    """The largest entry of each row, 1 where it is zero: shape=[n, d] -> shape=[n]."""
+    size = abs(rows).max(axis=1)
+    size = size.toarray().ravel() if issparse(size) else size
+    return np.where(size > 0, size, 1.0)
 
 
 @singledispatch
@@ -218,15 +236,18 @@ def _linear_margin(rows: Any, cost: _Cost) -> MaximumMargin:
     weights: Any = cost.weights
     free = np.flatnonzero(~cost.positive)  # type: ignore[operator]
     stack = hstack if issparse(rows) else np.hstack
-    matrix = stack([-rows, rows[:, free]])
-    found = linprog(np.append(weights, weights[free]), A_ub=matrix, b_ub=-np.ones(n), method="highs")
-    if found.status == 2:
+    units = largest(rows.T)  # in which w is looked for: HiGHS drops coefficients below 1e-9
+    scaled, price = scale_columns(rows, 1.0 / units), weights / units
+    matrix = stack([-scaled, scaled[:, free]])
+    found = linprog(np.append(price, price[free]), A_ub=matrix, b_ub=-np.ones(n), method="highs")
+    if found.status == 2 and separation(rows, cost.positive) != "all":
         within = "w ≥ 0" if len(free) == 0 else "w" if len(free) == d else "w with some w_j ≥ 0"
         _refuse(f"no {within} has y_i z_i·w > 0 for all i")
     if found.status != 0:
         raise ConvergenceError(f"The maximum margin was not found: {found.message}")
     w = found.x[:d].copy()
     w[free] -= found.x[d:]
+    w /= units
     alpha = np.maximum(-found.ineqlin.marginals, 0.0)
     pull = rows.T @ alpha
     pull[free] = np.abs(pull[free])
@@ -244,6 +265,7 @@ def _linear_margin(rows: Any, cost: _Cost) -> MaximumMargin:
         float((1.0 - rows @ w).max()),
         -float(alpha.min()),
     )
+    _require_solved(residual)
     return MaximumMargin(
         w / norm,
         float((rows @ w).min()) / norm,
@@ -304,10 +326,7 @@ def _smooth_margin(R: LegendreFunction, rows: Any, cost: _Cost) -> MaximumMargin
     margins = rows @ w
     kkt = np.abs(R._gradient(w) - rows.T @ alpha).max() / np.abs(rows.T @ alpha).max()
     residual = float(max((1.0 - margins / FAR).max(), np.abs(margins[active] / FAR - 1.0).max(), kkt))
-    if not residual <= 1e-6:
-        raise ConvergenceError(
-            f"The maximum margin was not found: its conditions hold to {residual:.1e} only."
-        )
+    _require_solved(residual)
     norm = _norm(R, w, cost)
     total = float(alpha @ margins) / norm
     return MaximumMargin(
@@ -343,6 +362,13 @@ def _norm(R: LegendreFunction, w: np.ndarray, cost: _Cost) -> float:
     """‖w‖_p, or (p R(w))^{1/p} where R is no multiple of its power."""
     p = cost.degree
     return float(((np.abs(w) ** p).sum() if cost.norm.startswith("l") else p * R._value(w)) ** (1.0 / p))
+
+
+def _require_solved(residual: float) -> None:
+    if not residual <= 1e-6:
+        raise ConvergenceError(
+            f"The maximum margin was not found: its conditions hold to {residual:.1e} only."
+        )
 
 
 def _refuse(why: str) -> None:

@@ -256,3 +256,17 @@ def test_an_interrupt_keeps_the_iterates(throw):
         partial = gradient_descent(Hadamard(3), loss, START, 0.1, 9, throw=False)
     assert partial.status == "interrupted"
     np.testing.assert_array_equal(partial.x, whole.x)
+
+
+def test_a_loss_that_ends_is_named_as_what_ends():
+    """√w has no slope at w < 0, where ½‖w‖² has one."""
+    root = losses.Loss(
+        lambda w: np.sqrt(w).sum(-1),
+        3,
+        lambda w: 0.5 / np.sqrt(w),
+        lambda w: -0.25 * w[..., None] ** -1.5 * np.eye(3),
+    )
+    with pytest.raises(ConvergenceError, match="gradient of the loss is not finite"):
+        mirror_descent(legendre.SquaredNorm(3), root, START, 0.2, 20)
+    with pytest.raises(ConvergenceError, match="gradient of the loss is not finite"):
+        gradient_descent(Identity(3), root, START, 0.2, 20)

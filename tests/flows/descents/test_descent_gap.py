@@ -106,3 +106,11 @@ def test_bad_input_is_named():
         check_descents(Hadamard(3), ENTROPY, LOSS, X, 1.0, n_steps=(64,))
     with pytest.raises(DomainError, match="t is 0"):
         check_descents(Hadamard(3), ENTROPY, LOSS, X, 0.0)
+
+
+def test_nothing_is_seen_where_nothing_moves():
+    R, x = legendre.BurgEntropy(2), np.ones(2)
+    with pytest.raises(DomainError, match="which rounding does too"):
+        check_descents(Hadamard(2), R, losses.LeastSquares(np.eye(2), [2.0, 3.0]), x, t=1e-14)
+    with pytest.raises(DomainError, match="n_steps"):
+        check_descents(Hadamard(2), R, losses.LeastSquares(np.eye(2), [2.0, 3.0]), x, t=1.0, n_steps=5)

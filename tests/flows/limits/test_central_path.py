@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 
 from riemflow import legendre, losses
-from riemflow.errors import ConvergenceError, DomainError
+from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.flows import central_path, mirror_flow
 
 RNG = np.random.default_rng(0)
@@ -110,3 +110,33 @@ def test_a_limit_short_of_digits_is_not_called_unbounded(monkeypatch):
     with pytest.raises(ConvergenceError, match="unbounded") as told:
         central_path(legendre.BurgEntropy(3), [-1.0, -1.0, 0.0], np.ones(3), [[1.0, -1.0, 0.0]], [0.0])
     assert told.value.partial.limit is None
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-3, 1e3])
+def test_small_and_large_programmes(size):
+    """Two extrapolations agree to the size of w: with small b they did before the path had begun to move."""
+    A, b, c = standard_form(3)
+    one = linprog(c, A_eq=A, b_eq=b)
+    for R in (legendre.BurgEntropy(12), legendre.NegativeEntropy(12)):
+        path = central_path(R, c, np.full(12, size), A, size * b)
+        np.testing.assert_allclose(path.limit, size * one.x, atol=1e-6 * size)
+        assert path.value == pytest.approx(size * one.fun, rel=1e-6) and (path.limit >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "R", [legendre.SimplexEntropy(3), legendre.FermiDirac(3), legendre.NegativeEntropy(3)]
+)
+def test_extrapolations_do_not_cross_the_boundary(R):
+    for c in ([1.0, 2.0, 0.5], [1.0, 1.0, 1.0], [1.0, 1.0 + 1e-9, 2.0]):
+        assert (central_path(R, c, R.domain.interior).limit >= 0).all()
+
+
+def test_times_out_of_reach_and_none():
+    A, b, c = standard_form(3)
+    with pytest.raises(ShapeError, match="t has shape"):
+        central_path(legendre.BurgEntropy(12), c, np.ones(12), A, b, t=[])
+    path = central_path(legendre.BurgEntropy(12), c, np.ones(12), A, b, t=[1e-300])
+    np.testing.assert_allclose(A @ path.w[0], b)
+    with pytest.raises(ConvergenceError, match=r"stopped at t = \d\.\d+e\+0[5-9]") as caught:
+        central_path(legendre.BurgEntropy(12), c, np.ones(12), A, b, t=[1e20])
+    assert len(caught.value.partial.t) > 5

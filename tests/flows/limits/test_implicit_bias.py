@@ -121,3 +121,24 @@ def test_sparse_data_stay_sparse():
         dual_point = np.arcsinh(w / (2 * alpha**2)) / 4
         off = dual_point - data.T @ np.linalg.solve(gram, data @ dual_point)
         assert np.abs(off).max() < 1e-10 * np.abs(dual_point).max()
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e8])
+def test_least_norms_of_small_and_large_answers(size):
+    """HiGHS takes answers below its tolerance for zero."""
+    one, scaled = regularization_path(Z, Y, [1e-3]), regularization_path(Z, size * Y, [1e-3])
+    np.testing.assert_allclose(scaled.least_l1, size * one.least_l1, rtol=1e-9, atol=1e-12 * size)
+    assert scaled.excess_l1[0] >= 0
+    smaller = regularization_path(size * Z, Y, [1e-3])
+    np.testing.assert_allclose(smaller.least_l1 * size, one.least_l1, rtol=1e-9, atol=1e-12)
+
+
+def test_regularization_path_of_nothing():
+    path = regularization_path(Z, 0.0 * Y, [1.0])
+    assert path.excess_l1.tolist() == [0.0] and path.excess_l2.tolist() == [0.0]
+    with pytest.raises(DomainError, match="scales"):
+        regularization_path(Z, Y, [])
+    with pytest.raises(DomainError, match="entropy"):
+        regularization_path(Z, Y, [1.0], entropy=3)
+    with pytest.raises(DomainError, match=r"entropy\(1\) is a int"):
+        regularization_path(Z, Y, [1.0], entropy=lambda alpha: 3)

@@ -267,3 +267,13 @@ def test_result_is_frozen_and_tells_its_residuals():
 def test_bad_input_is_named(w_init, data, target, error, words):
     with pytest.raises(error, match=words):
         minimize_bregman(legendre.NegativeEntropy(5), w_init, data, target)
+
+
+def test_overflow_in_a_line_search_is_no_descent():
+    """From curvatures of 1e-21 the first Newton step is 1e20 long, and w along it overflows."""
+    data = np.random.default_rng(0).standard_normal((3, 6))
+    answers = data @ np.array([1.0, 0.0, 0.0, 0.5, 0.0, 0.0])
+    for exponent in np.arange(-12.0, -9.0, 0.25):
+        R = legendre.HyperbolicEntropy(*np.full((2, 6), 10.0**exponent))
+        result = minimize_bregman(R, np.zeros(6), data, answers)
+        assert result.status == "converged" and np.abs(data @ result.w - answers).max() < 1e-9

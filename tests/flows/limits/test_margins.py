@@ -214,11 +214,38 @@ def test_the_clock_of_log_time_and_data_that_are_not_separable():
     one = np.ones((3, 1))
     flow = logistic_flow(legendre.SquaredNorm(1), losses.Logistic(one, [1, 1, 1]), np.zeros(1), [50.0])
     assert flow.message == "reached ln(1 + t) = 50"
-    # Here L is least at w = ln 2, and e^τ times rounding is all that is left of its gradient by τ = 36.
+    # Here L is least at w = ln 2, where the flow rests, although ν runs on in the null space of Zᵀ.
     mixed = losses.Logistic(one, [1, 1, -1])
-    with pytest.raises(ConvergenceError, match=r"separates the labels.* see mirror_flow"):
-        logistic_flow(legendre.SquaredNorm(1), mixed, np.zeros(1), [50.0])
+    rest = logistic_flow(legendre.SquaredNorm(1), mixed, np.zeros(1), [50.0])
+    np.testing.assert_allclose(rest.w[-1], np.log(2.0), rtol=1e-9)
     limit = mirror_flow(legendre.SquaredNorm(1), mixed, np.zeros(1), np.inf)
     np.testing.assert_allclose(limit.w[-1], np.log(2.0), rtol=1e-12)
     with pytest.raises(DomainError, match=r"losses.Logistic\(Z, labels\)"):
         logistic_flow(legendre.SquaredNorm(1), losses.LeastSquares(one, np.ones(3)), np.zeros(1), [1.0])
+
+
+@pytest.mark.parametrize("size", [1e-100, 1e-10, 1e10, 1e100])
+@pytest.mark.parametrize("R", [legendre.SquaredNorm(D), legendre.HyperbolicEntropy(np.ones(D), np.ones(D))])
+def test_margins_are_proportional_to_the_data(R, size):
+    """HiGHS drops coefficients below 1e-9: small data passed for inseparable, and the flow for converged."""
+    one, scaled = maximum_margin(R, Z, LABELS), maximum_margin(R, size * Z, LABELS)
+    np.testing.assert_allclose(scaled.direction, one.direction, atol=1e-9)
+    assert scaled.margin == pytest.approx(size * one.margin, rel=1e-9)
+    assert scaled.multipliers.sum() * scaled.margin == pytest.approx(1.0)
+    assert (
+        mirror_flow(R, losses.Logistic(size * Z, LABELS), np.zeros(D), np.inf, throw=False).status
+        == "diverges"
+    )
+    mixed = np.where(np.arange(N) % 2, 1.0, -1.0)[:, None] * np.ones((N, D))
+    flow = mirror_flow(R, losses.Logistic(size * mixed, np.ones(N)), np.zeros(D), np.inf)
+    assert flow.status == "converged"
+
+
+def test_columns_of_unlike_units():
+    """With w_1 ≥ 0 the only way to tell the two apart is the second column, 1e-9 of the first."""
+    for R in (legendre.HyperbolicEntropy(np.ones(2), np.ones(2)), legendre.NegativeEntropy(2)):
+        best = maximum_margin(R, [[1.0, 1e-9], [1.0, -1e-9]], [1, -1])
+        np.testing.assert_allclose(best.direction, [0.0, 1.0], atol=1e-12)
+        assert best.margin == pytest.approx(1e-9)
+        best = maximum_margin(R, [[1e-5, 0.0], [0.0, 1e5]], [1, 1])
+        np.testing.assert_allclose(best.direction, [1.0, 1e-10], atol=1e-15)
