@@ -147,22 +147,6 @@ defvjp(chain, _pull_back, argnums=[0])
 defjvp(chain, _push_forward, argnums=[0])
 
 
-def with_derivative(fun: Function, derivative: Function, output_axes: int = 1) -> Function:
-    """Return f: [..., m] -> [..., k], which autograd cannot see through, for it to differentiate as given.
-
-    `derivative` has shape [..., k, m], and may itself be made so. Reverse sweeps only.
-    """
-    opaque: Any = primitive(fun)
-    out = "klmn"[:output_axes]
-
-    def vjp(value, x):
-        slope = derivative(x)
-        return lambda seed: anp.einsum(f"...{out},...{out}i->...i", seed, slope)
-
-    defvjp(opaque, vjp)
-    return opaque
-
-
 def has_forward(fun: Function, x: np.ndarray) -> bool:
     """Tell whether autograd has a forward sweep for all that f is made of."""
     try:

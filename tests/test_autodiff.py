@@ -43,42 +43,6 @@ def test_the_hessian_of_a_linear_function_is_zero_and_warns_of_nothing():
     np.testing.assert_array_equal(hessian, np.zeros((3, 2, 2)))
 
 
-def test_a_given_derivative_is_followed_through_what_autograd_cannot_see():
-    """f = (x y, y²), written so that tracing it fails, inside exp(f_1) + f_2: the chain rule by hand."""
-
-    def fun(x):
-        x = np.asarray(x, dtype=np.float64)
-        return np.stack([x[..., 0] * x[..., 1], x[..., 1] ** 2], axis=-1)
-
-    def slope(x):
-        x = np.asarray(x, dtype=np.float64)
-        rows = [[x[..., 1], x[..., 0]], [0 * x[..., 0], 2 * x[..., 1]]]
-        return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-    def bend(x):
-        second = np.array([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]])
-        return np.broadcast_to(second, (*np.shape(x)[:-1], 2, 2, 2))
-
-    known = autodiff.with_derivative(fun, autodiff.with_derivative(slope, bend, 2))
-
-    def outer(x):
-        return anp.exp(known(x)[..., 0]) + known(x)[..., 1]
-
-    x = np.array([[0.3, -0.7], [1.1, 0.4]])
-    a, b, e = x[:, 0], x[:, 1], np.exp(x[:, 0] * x[:, 1])
-    np.testing.assert_allclose(
-        autodiff.gradient(outer)(x), np.stack([b * e, a * e + 2 * b], axis=-1), rtol=1e-14
-    )
-    mixed = e + a * b * e
-    hessian = np.stack([b**2 * e, mixed, mixed, a**2 * e + 2], axis=-1).reshape(2, 2, 2)
-    np.testing.assert_allclose(autodiff.hessian(outer)(x), hessian, rtol=1e-14)
-    with pytest.raises((TypeError, ValueError)):
-        autodiff.gradient(lambda x: fun(x)[..., 0])(x)
-    traced = []
-    autodiff.gradient(lambda x: (traced.append(autodiff.is_traced(x)), anp.sum(x, axis=-1))[1])(x)
-    assert traced == [True] and not autodiff.is_traced(x)
-
-
 def everywhere(x):
     return np.ones(len(x), bool)
 

@@ -8,7 +8,7 @@ from geomstats.geometry.base import ImmersedSet
 from geomstats.geometry.euclidean import Euclidean
 from geomstats.geometry.riemannian_metric import RiemannianMetric
 
-from riemflow import autodiff
+from riemflow.autodiff import chain, is_traced, untraced
 from riemflow.embedding import Atlas, IsometricEmbedding
 from riemflow.errors import DomainError, ShapeError
 from riemflow.geometry.embedded_geodesics import tangent_frame
@@ -58,8 +58,6 @@ class EmbeddedSubmanifold(ImmersedSet):
                 "riemflow.embed(R, region)."
             )
         self.embedding = F
-        slope = autodiff.with_derivative(F._jacobian, F._hessian, 2)
-        self._traced = autodiff.with_derivative(F._fun, slope), slope
         super().__init__(dim=F.dim, equip=equip)
 
     def __str__(self) -> str:
@@ -82,16 +80,20 @@ class EmbeddedSubmanifold(ImmersedSet):
         DomainError
             If a point lies outside the region.
         """
-        return self._traced[0](point) if autodiff.is_traced(point) else self.embedding(point)
+        return self._derivative(0, point)
 
     def jacobian_immersion(self, base_point):
         """∂F(w): shape=[..., d] -> shape=[..., D, d]."""
-        traced = autodiff.is_traced(base_point)
-        return self._traced[1](base_point) if traced else self.embedding.jacobian(base_point)
+        return self._derivative(1, base_point)
 
     def hessian_immersion(self, base_point):
         """∂²F(w): shape=[..., d] -> shape=[..., D, d, d]."""
-        return self.embedding.hessian(base_point)
+        return self._derivative(2, base_point)
+
+    def _derivative(self, order: int, point):
+        F = self.embedding
+        w = F._inside(untraced(point))
+        return chain(point if is_traced(point) else w, (F._fun, F._jacobian, F._hessian)[order:])
 
     def tangent_immersion(self, tangent_vec, base_point):
         """∂F(w) v, the vector of R^D with components v: shapes=[..., d] -> shape=[..., D]."""

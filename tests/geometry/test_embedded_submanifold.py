@@ -501,6 +501,7 @@ def test_an_atlas_is_refused_and_its_charts_are_not():
 
 
 AUTOGRAD = """
+import geomstats.backend as gs
 import numpy as np
 import riemflow as rf
 from geomstats.geometry.base import ImmersedSet
@@ -514,6 +515,18 @@ np.testing.assert_allclose(metric.inner_product_derivative_matrix(w), traced, at
 np.testing.assert_allclose(S.jacobian_immersion(w), ImmersedSet.jacobian_immersion(S, w), atol=1e-13)
 np.testing.assert_allclose(S.hessian_immersion(w), ImmersedSet.hessian_immersion(S, w), atol=1e-13)
 np.testing.assert_allclose(metric.scalar_curvature(w), -0.5, atol=1e-12)
+try:
+    ImmersedSet.hessian_immersion(S, np.array([[0.0, -1.0]]))
+except rf.DomainError:
+    pass
+else:
+    raise AssertionError("a traced point outside was not refused")
+try:
+    gs.autodiff.jacobian_vec(S.hessian_immersion)(w)
+except NotImplementedError:
+    pass
+else:
+    raise AssertionError("third derivatives of F are not known")
 v = np.array([[0.1, 0.02], [0.05, -0.1]])
 np.testing.assert_allclose(metric.log(metric.exp(v, w), w), v, atol=1e-9)
 print(metric.mean_curvature_vector(w).tolist())
