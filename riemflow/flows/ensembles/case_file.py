@@ -60,7 +60,9 @@ class CaseFile:
         self.due = now + max(PAUSE, (now - began) / SHARE)
 
 
-def _version(path: Any) -> tuple[int, int, int]:
+def _version(path: Any) -> tuple[int, int, int] | None:
+    if not path.exists():
+        return None
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 
