@@ -26,7 +26,7 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
     Geodesics have closed forms where R is separable or quadratic, an entropy of the simplex or its
     conjugate, a `LorentzBarrier`, a `LogDet`, or made of such by scaling, tilting, affine changes of
     variables, products and conjugates. Others are integrated by DOP853 with relative tolerance 1e-12, and
-    those between two points are paths of least energy among polynomials, to 1e-12.
+    those between two points are paths of least energy among piecewise polynomials, to 1e-9 or better.
 
     Parameters
     ----------

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from riemflow.geometry.integrated import Integrated
-from riemflow.geometry.models import JUST, Flat, Geodesics, HalfSpace, PositiveDefinite, Simplex, Straight
+from riemflow.geometry.models import (
+    JUST_SQUARED,
+    Flat,
+    Geodesics,
+    HalfSpace,
+    PositiveDefinite,
+    Simplex,
+    Straight,
+)
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
 from riemflow.legendre.barriers import LogDet, LorentzBarrier, LorentzConjugate
 from riemflow.legendre.conjugate import NumericalConjugate
@@ -119,7 +127,9 @@ class Blocks(Geodesics):
         reached = np.min([share for _, share in found], axis=0)
         if (reached < 1.0).any():
             # The parts stop at the same time, that of the first to leave.
-            found = self._each("exp", np.where(reached < 1.0, reached * (1.0 - JUST), 1.0)[:, None] * v, w)
+            found = self._each(
+                "exp", np.where(reached < 1.0, reached * (1.0 - JUST_SQUARED), 1.0)[:, None] * v, w
+            )
         return np.concatenate([y for y, _ in found], axis=-1), reached
 
     def log(self, q, w):

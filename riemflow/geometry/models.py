@@ -16,7 +16,9 @@ from riemflow.legendre.barriers import LogDet, LorentzBarrier, LorentzConjugate
 from riemflow.legendre.partition import LogPartition, SimplexEntropy
 
 EPS = np.finfo(np.float64).eps
-JUST = 1e-7  # share of the way by which the last point given stays inside, to be told from the boundary
+# Shares of the way by which the last point given stays inside. Where coordinates are squares, and one may be
+# all but 1, the larger one: the square of the smaller is lost beside 1.
+JUST, JUST_SQUARED = 1e-9, 1e-7
 
 
 class Geodesics:
@@ -46,6 +48,8 @@ class Geodesics:
 class ClosedForm(Geodesics):
     """Geodesics known for all times, until they leave the domain."""
 
+    just = JUST
+
     def _exp(self, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
@@ -61,18 +65,17 @@ class ClosedForm(Geodesics):
 
     def exp(self, v, w):
         end = self._end(v, w)
-        return self._exp(_shortened(v, end), w), np.minimum(end, 1.0)
+        return self._exp(self._shortened(v, end), w), np.minimum(end, 1.0)
 
     def log(self, q, w):
         return self._log(q, w), np.ones(len(w), bool)
 
     def transport(self, u, v, w):
         end = self._end(v, w)
-        return self._transport(u, _shortened(v, end), w), np.minimum(end, 1.0)
+        return self._transport(u, self._shortened(v, end), w), np.minimum(end, 1.0)
 
-
-def _shortened(v: np.ndarray, end: np.ndarray) -> np.ndarray:
-    return np.where(end > 1.0, 1.0, (1.0 - JUST) * np.where(end > 1.0, 1.0, end))[:, None] * v
+    def _shortened(self, v: np.ndarray, end: np.ndarray) -> np.ndarray:
+        return np.where(end > 1.0, 1.0, (1.0 - self.just) * np.where(end > 1.0, 1.0, end))[:, None] * v
 
 
 class Straight(ClosedForm):
@@ -137,6 +140,8 @@ class Simplex(ClosedForm):
     Geodesics are great circles, which leave where a probability vanishes. Any two points are joined, since
     the positive part of the sphere is convex.
     """
+
+    just = JUST_SQUARED
 
     def __init__(self, R: SimplexEntropy | LogPartition):
         self.chart = _Eliminated() if isinstance(R, SimplexEntropy) else _Natural(R)
