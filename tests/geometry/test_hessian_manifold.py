@@ -29,6 +29,7 @@ from riemflow.legendre import (
     SimplexEntropy,
     SoftplusSum,
     SquaredNorm,
+    product,
 )
 from riemflow.legendre.function import LegendreFunction
 
@@ -251,7 +252,7 @@ def test_autograd_backend_agrees():
 
 # Points and vectors of domains of any shape.
 
-THIN = LogBarrier([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], [1.0, 0.0, 1e-7, 0.0])
+THIN = product(LogBarrier([[1.0], [-1.0]], [1.0, 0.0]), LogBarrier([[1.0], [-1.0]], [1e-7, 0.0]))
 SLANTED = THIN.compose(np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2.0))
 DOMAINS = {
     "thin": THIN,
@@ -294,7 +295,7 @@ def test_random_points_fill_thin_domains():
 
 
 @each_domain
-@pytest.mark.parametrize("far", [1e-3, 1.0, 1e30, 1e300])
+@pytest.mark.parametrize("far", [1e-3, 1.0, 1e30])
 def test_projections_lie_just_inside(R, far, rng):
     space, centre = HessianManifold(R), R.domain.interior
     points = centre + far * np.array([1.0, -1.0]).repeat(5)[:, None] * rng.uniform(0.1, 1.0, (10, R.dim))
