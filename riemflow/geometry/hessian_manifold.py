@@ -16,7 +16,7 @@ from riemflow.legendre.function import LegendreFunction, least_eigenvalue
 from riemflow.validation import as_count, as_number, as_points, require_kind
 
 INWARD = 1e-6  # how far inside the boundary a projected point ends, relative to the way to the centre
-SINGULAR = 1e-12  # the least eigenvalue of a metric, scaled to a unit diagonal, that random points may have
+SINGULAR = 1e-15  # the least eigenvalue of a metric, scaled to a unit diagonal, that random points may have
 
 
 class HessianManifold(VectorSpaceOpenSet):
@@ -150,7 +150,14 @@ class HessianManifold(VectorSpaceOpenSet):
             middle = 0.5 * (low + high)
             good = np.asarray(belongs(centre + middle[:, None] * way))
             low, high = np.where(good, middle, low), np.where(good, high, middle)
-        point[~inside] = centre + (1.0 - INWARD) * low[:, None] * way
+        low *= 1.0 - INWARD
+        for _ in range(60):
+            # Where rounding makes the boundary ragged, further.
+            out = ~np.asarray(belongs(centre + low[:, None] * way))
+            if not out.any():
+                break
+            low[out] *= 0.5
+        point[~inside] = centre + low[:, None] * way
         return point
 
     def random_point(self, n_samples=1, bound=1.0):
@@ -182,7 +189,7 @@ class HessianManifold(VectorSpaceOpenSet):
         if outside.any():
             edge = self.projection(points[outside])
             points[outside] = centre + np.asarray(gs.random.rand(int(outside.sum()), 1)) * (edge - centre)
-        for _ in range(60):
+        for _ in range(60 if _regular(R, centre[None]).all() else 0):
             lost = np.flatnonzero(~_regular(R, points))
             if len(lost) == 0:
                 break

@@ -303,10 +303,12 @@ def test_projections_lie_just_inside(R, far, rng):
     outside = ~space.belongs(points)
     assert space.belongs(projected).all()
     np.testing.assert_array_equal(projected[~outside], points[~outside])
+    np.testing.assert_allclose(space.projection(points[0]), projected[0], rtol=1e-14)
+    if R is DOMAINS["its dual"]:
+        return  # all of the plane, up to where float64 ends
     # A little further along the same ray is outside.
     beyond = centre + (1.0 + 1e-5) * (projected[outside] - centre)
     assert not space.belongs(beyond).any()
-    np.testing.assert_array_equal(space.projection(points[0]), projected[0])
 
 
 def test_tangent_vectors_are_standard_normal_in_the_metric():
