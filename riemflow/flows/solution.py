@@ -199,7 +199,7 @@ def run_flow(
         forecast = None if linearise is None else _Forecast(linearise, last)
         still = Stillness(lambda y: guarded(last, y), place, forecast, begin, rtol, size)
         limit, events, end = len(events), [*events, still], HORIZON
-    goals = _goals(at, maps["w"], until_loss, until_gradient)
+    goals = goals_of(at, maps["w"], until_loss, until_gradient)
     first_goal, events = len(events), [*events, *goals.values()]
     if any(goal(0.0, state) <= 0 for goal in goals.values()):
         end, times = 0.0, np.zeros(1)  # there already
@@ -259,7 +259,7 @@ def run_flow(
     return require_good(flow) if throw else flow
 
 
-def _goals(at: Callable, weights: Map, loss: Any, gradient: Any) -> dict[str, Callable]:
+def goals_of(at: Callable, weights: Map, loss: Any, gradient: Any) -> dict[str, Callable]:
     """Return events that end a flow, by what is said of them: positive until the goal is reached."""
     goals: dict[str, Callable] = {}
     if loss is not None:

@@ -21,11 +21,15 @@ from riemflow.geometry import HessianManifold, HessianMetric
 from riemflow.legendre import (
     BurgEntropy,
     HyperbolicEntropy,
+    LogBarrier,
     LogDet,
     LogSumExp,
     LorentzBarrier,
     NegativeEntropy,
+    SimplexEntropy,
+    SoftplusSum,
     SquaredNorm,
+    product,
 )
 from riemflow.legendre.function import LegendreFunction
 
@@ -244,3 +248,106 @@ def test_autograd_backend_agrees():
         [sys.executable, "-c", AUTOGRAD], env=environment, capture_output=True, text=True, timeout=120
     )
     assert run.stdout.strip() == "agree", run.stderr
+
+
+# Points and vectors of domains of any shape.
+
+THIN = product(LogBarrier([[1.0], [-1.0]], [1.0, 0.0]), LogBarrier([[1.0], [-1.0]], [1e-7, 0.0]))
+SLANTED = THIN.compose(np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2.0))
+DOMAINS = {
+    "thin": THIN,
+    "thin and slanted": SLANTED,
+    "its dual": THIN.conjugate,
+    "tiny and huge": NegativeEntropy(2).compose(np.diag([1e6, 1e-6])),
+    "narrow": HyperbolicEntropy([1e-10, 1.0], [1e-10, 1.0]),
+    "steep": 1e12 * NegativeEntropy(2),
+    "nearly flat": 1e-14 * NegativeEntropy(2).conjugate,
+    "saturating": SoftplusSum([[1e6, 0.0], [0.0, 1e-3], [1.0, 1.0]], [0.0, 0.0, 0.0]),
+    "unbounded": LorentzBarrier(3),
+    "many coordinates": SimplexEntropy(100),
+    "matrices": LogDet(3),
+}
+each_domain = pytest.mark.parametrize("R", DOMAINS.values(), ids=DOMAINS)
+
+
+@each_domain
+@pytest.mark.parametrize("bound", [1e-3, 1.0, 1e3])
+def test_random_points_lie_inside_and_have_a_geometry(R, bound):
+    space = HessianManifold(R)
+    points = space.random_point(40, bound=bound)
+    assert space.belongs(points).all()
+    assert len(np.unique(points, axis=0)) == 40
+    if R.dim <= 10:
+        assert np.isfinite(space.metric.christoffels(points)).all()
+    vectors = space.random_tangent_vec(points)
+    assert vectors.shape == points.shape
+    assert np.isfinite(space.metric.norm(vectors, points)).all()
+
+
+def test_random_points_fill_thin_domains():
+    """Both ways, whichever way the domain lies."""
+    for R in (THIN, SLANTED):
+        turn = np.eye(2) if R is THIN else SLANTED.A
+        points = HessianManifold(R).random_point(400) @ turn.T / np.array([1.0, 1e-7])
+        low, high = points.min(axis=0), points.max(axis=0)
+        # Along the short way the box in the metric's unit is 1/√8 of the width to both sides of the middle.
+        assert (low < 0.2).all() and (high > 0.8).all(), R
+
+
+@each_domain
+@pytest.mark.parametrize("far", [1e-3, 1.0, 1e30])
+def test_projections_lie_just_inside(R, far, rng):
+    space, centre = HessianManifold(R), R.domain.interior
+    points = centre + far * np.array([1.0, -1.0]).repeat(5)[:, None] * rng.uniform(0.1, 1.0, (10, R.dim))
+    projected = space.projection(points)
+    outside = ~space.belongs(points)
+    assert space.belongs(projected).all()
+    np.testing.assert_array_equal(projected[~outside], points[~outside])
+    np.testing.assert_allclose(space.projection(points[0]), projected[0], rtol=1e-14)
+    if R is DOMAINS["its dual"]:
+        return  # all of the plane, up to where float64 ends
+    # A little further along the same ray is outside.
+    beyond = centre + (1.0 + 1e-5) * (projected[outside] - centre)
+    assert not space.belongs(beyond).any()
+
+
+def test_tangent_vectors_are_standard_normal_in_the_metric():
+    space = HessianManifold(LorentzBarrier(2))
+    w, n = np.array([0.3, 1.0]), 40_000
+    v = space.random_tangent_vec(w, n_samples=n)
+    assert v.shape == (n, 2)
+    # E[v vᵀ] g = 1, with the deviation √(2/n) of a mean of squares of normal numbers; five of them.
+    np.testing.assert_allclose(
+        v.T @ v / n @ space.metric.metric_matrix(w), np.eye(2), atol=5 * np.sqrt(2 / n)
+    )
+    assert space.random_tangent_vec().shape == (2,)
+    assert space.random_tangent_vec(w).shape == (2,)
+    batch = np.broadcast_to(w, (3, 4, 2))
+    assert space.random_tangent_vec(batch).shape == (3, 4, 2)
+    assert space.random_tangent_vec(batch[0], n_samples=4).shape == (4, 2)
+    with pytest.raises(ShapeError, match="n_samples is 5"):
+        space.random_tangent_vec(batch[0], n_samples=5)
+    with pytest.raises(DomainError, match="base_point"):
+        space.random_tangent_vec(np.array([2.0, 0.0]))
+
+
+def test_shapes_and_errors_of_the_space():
+    space = HessianManifold(BurgEntropy(2), equip=False)
+    w, batch = np.ones(2), np.ones((3, 2))
+    assert space.belongs([1.0, 2.0]) and not space.belongs([1.0, 0.0]) and not space.belongs(1.0)
+    assert space.belongs(np.ones((4, 3, 2))).shape == (4, 3)
+    assert space.is_tangent(w).shape == () and space.is_tangent(w, batch).shape == (3,)
+    assert space.is_tangent(batch, w).all() and not space.is_tangent(np.ones(3)).any()
+    assert not space.is_tangent(np.array([np.nan, 1.0]))
+    assert space.to_tangent(w, batch).shape == (3, 2) and space.to_tangent(batch, w).shape == (3, 2)
+    with pytest.raises(ShapeError, match="vector has shape"):
+        space.to_tangent(np.ones(3), w)
+    with pytest.raises(DomainError, match="vector must be finite"):
+        space.to_tangent([np.inf, 0.0])
+    with pytest.raises(DomainError, match="point must be finite"):
+        space.projection([np.nan, 0.0])
+    with pytest.raises(ShapeError, match="point has shape"):
+        space.projection(np.ones(3))
+    for wrong in ({"n_samples": 0}, {"n_samples": 2.5}, {"bound": 0.0}, {"bound": np.nan}):
+        with pytest.raises(DomainError):
+            space.random_point(**wrong)

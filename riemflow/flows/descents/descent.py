@@ -24,6 +24,9 @@ def gradient_descent(
     *,
     batch_size: int | None = None,
     seed: Any = 0,
+    until_loss: float | None = None,
+    until_gradient: float | None = None,
+    progress: bool = False,
     throw: bool = True,
 ) -> Descent:
     """Iterate ``x_{k+1} = x_k - η_k ∂G(x_k)ᵀ ∇L(G(x_k))``, back onto the submanifold if there is one.
@@ -41,6 +44,10 @@ def gradient_descent(
         the gradient of a loss that is a mean over samples, as `LeastSquares` and `Logistic` are.
     seed : int, SeedSequence or Generator
         Of the draws. One seed gives gradient and mirror descent the same minibatches.
+    until_loss, until_gradient : float, optional
+        Stop when the loss of all samples, or the norm of ∇L(w), is as small.
+    progress : bool
+        Show a progress bar.
     throw : bool
         Raise if a step leaves the domain, with the partial result; otherwise return it.
 
@@ -77,7 +84,18 @@ def gradient_descent(
 
         return trial
 
-    run = Run(begin, G._fun, loss, step_size, n_steps, batch_size, seed)
+    run = Run(
+        begin,
+        G._fun,
+        loss,
+        step_size,
+        n_steps,
+        batch_size=batch_size,
+        seed=seed,
+        until_loss=until_loss,
+        until_gradient=until_gradient,
+        progress=progress,
+    )
     xs = run.descend(x_init)
     with np.errstate(all="ignore"):
         w = G._fun(xs)
@@ -98,6 +116,9 @@ def mirror_descent(
     *,
     batch_size: int | None = None,
     seed: Any = 0,
+    until_loss: float | None = None,
+    until_gradient: float | None = None,
+    progress: bool = False,
     throw: bool = True,
 ) -> Descent:
     """Iterate ``∇R(w_{k+1}) = ∇R(w_k) - η_k ∇L(w_k)`` (equation 7 of the paper).
@@ -107,7 +128,7 @@ def mirror_descent(
     R : LegendreFunction
     loss : Loss, or callable, shape=[..., d] -> shape=[...]
     w_init : array, shape=[d]
-    step_size, n_steps, batch_size, seed
+    step_size, n_steps, batch_size, seed, until_loss, until_gradient, progress
         As for `gradient_descent`.
     throw : bool
         Raise if a step leaves the range of ∇R, with the partial result; otherwise return it.
@@ -145,7 +166,18 @@ def mirror_descent(
 
         return trial
 
-    run = Run(begin, lambda state: state[0], loss, step_size, n_steps, batch_size, seed)
+    run = Run(
+        begin,
+        lambda state: state[0],
+        loss,
+        step_size,
+        n_steps,
+        batch_size=batch_size,
+        seed=seed,
+        until_loss=until_loss,
+        until_gradient=until_gradient,
+        progress=progress,
+    )
     states = run.descend(np.stack([w_init, R._gradient(w_init)]))
     return run.wrap("mirror descent", states[:, 0], None, states[:, 1], throw)
 

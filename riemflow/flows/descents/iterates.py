@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from tqdm import trange
 
 from riemflow.errors import ConvergenceError, DomainError
 from riemflow.flows.descents.step_sizes import Trial, as_rule
+from riemflow.flows.solution import goals_of
 from riemflow.losses import LinearModelLoss, Loss, Piecewise
 from riemflow.validation import as_count
 
@@ -32,9 +34,10 @@ class Descent:
     step_sizes : array, shape=[k - 1]
         η of each step taken.
     status : str
-        "finished"; "left-domain": the next step would have left the domain, or overflowed; "stopped":
-        backtracking found no step; "interrupted": by the user. With throw=True an interrupt is raised on as
-        a `KeyboardInterrupt`, whose `partial` is this descent.
+        "finished"; "reached": the loss or its gradient is as small as asked for; "left-domain": the next step
+        would have left the domain, or overflowed; "stopped": backtracking found no step; "interrupted": by
+        the user. With throw=True an interrupt is raised on as a `KeyboardInterrupt`, whose `partial` is this
+        descent.
     message : str
     stats : mapping
         method, batch_size, seconds.
@@ -75,22 +78,30 @@ class Run:
         loss: Loss,
         step_size: Any,
         n_steps: int,
+        *,
         batch_size: int | None,
         seed: Any,
+        until_loss: Any,
+        until_gradient: Any,
+        progress: bool,
     ):
         self.begin, self.weights = begin, weights
         self.n_steps = as_count("n_steps", n_steps)
         self.rule, self.batch_size = as_rule(step_size, self.n_steps), batch_size
         self.draw = _minibatches(loss, batch_size, seed)
+        self.goals = goals_of(lambda t: loss, weights, until_loss, until_gradient)
+        self.progress = progress
         self.step_sizes: list[float] = []
-        self.status, self.reason, self.seconds = "finished", "", 0.0
+        self.status, self.reason, self.reached, self.seconds = "finished", "", "", 0.0
 
     def descend(self, state: np.ndarray) -> np.ndarray:
         """Return the iterates, as many as there are."""
         states, began = [state], time.perf_counter()
         with np.errstate(all="ignore"):
             try:
-                for k in range(self.n_steps):
+                for k in trange(self.n_steps, desc="descent", disable=not self.progress):
+                    if self.arrived(states[-1]):
+                        break
                     loss = self.draw()
                     trial = self.begin(loss, states[-1])
                     state, eta = self.rule(k, trial, self._value(loss), states[-1])
@@ -101,8 +112,17 @@ class Run:
                 self.reason = str(error).rstrip(".")
             except KeyboardInterrupt:
                 self.status, self.reason = "interrupted", "interrupted by the user"
+            else:
+                self.arrived(states[-1])
         self.seconds = time.perf_counter() - began
         return np.array(states[: len(self.step_sizes) + 1])
+
+    def arrived(self, state: np.ndarray) -> bool:
+        """Whether a goal is reached, by the loss of all samples; then the status says so."""
+        fell = [name for name, goal in self.goals.items() if goal(0.0, state) <= 0]
+        if fell:
+            self.status, self.reached = "reached", " and ".join(fell)
+        return bool(fell)
 
     def _value(self, loss: Loss) -> Callable[[np.ndarray], float]:
         return lambda state: float(loss._value(self.weights(state)))
@@ -110,6 +130,7 @@ class Run:
     def wrap(self, method, w, x, mu, throw) -> Descent:
         done, reason = len(w) - 1, self.reason
         message = f"stopped before step {done + 1} of {self.n_steps}: {reason}" if reason else f"{done} steps"
+        message = f"{self.reached} after {message}" if self.reached else message
         descent = Descent(
             np.arange(done + 1),
             w,

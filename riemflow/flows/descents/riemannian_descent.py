@@ -30,6 +30,9 @@ def riemannian_gradient_descent(
     gradient: Any = None,
     batch_size: int | None = None,
     seed: Any = 0,
+    until_loss: float | None = None,
+    until_gradient: float | None = None,
+    progress: bool = False,
     throw: bool = True,
 ) -> Descent:
     """Iterate ``w_{k+1} = exp_{w_k}(-η_k grad L(w_k))`` on any geomstats space with a metric.
@@ -47,8 +50,8 @@ def riemannian_gradient_descent(
     step : "exp", "retraction" or callable (point, tangent vector) -> point
         "exp" follows the metric's geodesic. "retraction" adds the vector and projects the sum to a curved
         space; in an open set of a linear space the sum has to lie inside.
-    batch_size, seed
-        As for `gradient_descent`.
+    batch_size, seed, until_loss, until_gradient, progress
+        As for `gradient_descent`; the gradient is that part of ∂L/∂w which is tangent.
     throw : bool
         Raise if a step leaves the space, with the partial result; otherwise return it.
 
@@ -83,7 +86,18 @@ def riemannian_gradient_descent(
 
         return trial
 
-    run = Run(begin, M.coordinates, loss, step_size, n_steps, batch_size, seed)
+    run = Run(
+        begin,
+        M.coordinates,
+        loss,
+        step_size,
+        n_steps,
+        batch_size=batch_size,
+        seed=seed,
+        until_loss=until_loss,
+        until_gradient=until_gradient,
+        progress=progress,
+    )
     w = run.descend(w_init)
     return run.wrap("Riemannian gradient descent", w, None, None, throw)
 

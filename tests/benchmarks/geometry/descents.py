@@ -105,6 +105,7 @@ def by_riemflow(problem: Any) -> np.ndarray:
         150,
         step="retraction",
         gradient=problem.gradient,
+        until_gradient=1e-8,
     )
     return run.w[-1]
 

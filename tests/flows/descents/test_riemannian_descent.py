@@ -182,3 +182,29 @@ def test_stiefel_has_steps_of_both_kinds(rng):
     for step in ("exp", "retraction"):
         run = rf.riemannian_gradient_descent(Stiefel(4, 2), loss, start, 0.1, 400, step=step)
         np.testing.assert_allclose(np.abs(run.w[-1]), np.eye(4)[:, :2], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Riemannian", "gradient", "mirror"])
+def test_goals_end_a_descent(kind, capsys):
+    """f = ½|w - goal|² in the plane: steps of ½ halve the gradient, which is 5 at the start."""
+    goal = np.array([3.0, 4.0])
+    loss = rf.losses.LeastSquares(np.sqrt(2.0) * np.eye(2), np.sqrt(2.0) * goal)
+    descend = {
+        "Riemannian": lambda **kw: rf.riemannian_gradient_descent(
+            Euclidean(2), loss, np.zeros(2), 0.5, 99, **kw
+        ),
+        "gradient": lambda **kw: rf.gradient_descent(
+            rf.parametrizations.Identity(2), loss, np.zeros(2), 0.5, 99, **kw
+        ),
+        "mirror": lambda **kw: rf.mirror_descent(
+            rf.legendre.SquaredNorm(2), loss, np.zeros(2), 0.5, 99, **kw
+        ),
+    }[kind]
+    run = descend(until_gradient=0.7, progress=True)
+    assert run.status == "reached" and len(run.steps) == 4  # 5, 2.5, 1.25, 0.625
+    assert "descent" in capsys.readouterr().err
+    assert "the gradient fell to 0.7 after 3 steps" in run.message
+    assert len(descend(until_loss=12.5).steps) == 1
+    assert descend().status == "finished"
+    with pytest.raises(DomainError, match="until_gradient"):
+        descend(until_gradient=-1.0)
