@@ -145,10 +145,12 @@ def curvature_derivative(
     return 0.25 * _solve_vector(g, force)
 
 
-def sectional(g: FactoredMetric, along: Callable[[Any], Any], x: Any, y: Any) -> Any:
+def sectional(
+    g: FactoredMetric, along: Callable[[Any], Any], x: Any, y: Any, constant: float | None = None
+) -> Any:
     """¼ (‖T(x, y)‖² - T(x, x)·T(y, y)) / (‖x‖² ‖y‖²) for y made orthogonal to x: shapes=[..., d] -> [...].
 
-    It is 0 where x and y are parallel to rounding, as in geomstats.
+    It is 0 where x and y are parallel to rounding, as in geomstats; else `constant`, if that is known.
     """
     x, y = _of_size_one(x), _of_size_one(y)
     root = g.root(x)
@@ -161,11 +163,39 @@ def sectional(g: FactoredMetric, along: Callable[[Any], Any], x: Any, y: Any) ->
     yy = anp.sum(g.root(y) ** 2, axis=-1, keepdims=True)
     rounding = 16 * x.shape[-1] * np.finfo(float).eps
     parallel = x_vanishes | (untraced(yy) <= rounding**2 * untraced(before))
+    if constant is not None:
+        return np.where(parallel[..., 0], 0.0, constant)
     area = xx * anp.where(parallel, 1.0, yy)
     Tx, Ty = along(x), along(y)
     Txx, Txy, Tyy = (g.whiten(force[..., None]) for force in (times(Tx, x), times(Tx, y), times(Ty, y)))
     product = anp.sum(Txy**2 - Txx * Tyy, axis=(-2, -1))
     return anp.where(parallel[..., 0], 0.0, 0.25 * product / area[..., 0])
+
+
+def constant_riemann(K: float, g: Any) -> Any:
+    """R_ijk^l = K (g_ik δ_j^l - g_ij δ_k^l), for the same sectional curvature K of all planes."""
+    d = g.shape[-1]
+    product = g[..., :, None, :, None] * np.eye(d)[None, :, None, :]
+    return K * (product - anp.swapaxes(product, -3, -2))
+
+
+def constant_covariant_riemann(K: float, g: Any) -> Any:
+    """R_ijkl = K (g_ik g_jl - g_il g_jk), with exact symmetries."""
+    g = 0.5 * (g + anp.swapaxes(g, -1, -2))
+    product = g[..., :, None, :, None] * g[..., None, :, None, :]
+    return K * (product - anp.swapaxes(product, -1, -2))
+
+
+def constant_scalar(K: float, g: Any) -> Any:
+    """K d (d - 1), one for each metric."""
+    d = g.shape[-1]
+    return np.full(g.shape[:-2], K * d * (d - 1))
+
+
+def constant_curvature(K: float, g: Any, x: Any, y: Any, z: Any) -> Any:
+    """R(x, y) z = K (g(y, z) x - g(x, z) y)."""
+    lowered = times(g, z)
+    return K * (anp.sum(lowered * y, axis=-1)[..., None] * x - anp.sum(lowered * x, axis=-1)[..., None] * y)
 
 
 def _of_size_one(v: Any) -> Any:

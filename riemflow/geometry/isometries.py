@@ -6,6 +6,7 @@ transform carry them over, and those of a product are taken block by block.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import singledispatch
 from typing import Any
 
@@ -35,7 +36,7 @@ class Carried(Geodesics):
     """Geodesics in other coordinates z(w), in which `base` has them."""
 
     def __init__(self, base: Geodesics):
-        self.base, self.is_hadamard = base, base.is_hadamard
+        self.base, self.is_hadamard, self.curvature = base, base.is_hadamard, base.curvature
 
     def there(self, w: np.ndarray) -> np.ndarray:
         """z(w)."""
@@ -117,6 +118,8 @@ class Blocks(Geodesics):
     def __init__(self, parts: list[Geodesics], blocks: list[slice]):
         self.parts, self.blocks = parts, blocks
         self.is_hadamard = all(part.is_hadamard for part in parts)
+        # Planes across two parts are flat.
+        self.curvature = 0.0 if all(part.curvature == 0.0 for part in parts) else None
 
     def _each(self, method: str, *rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         pairs = zip(self.parts, self.blocks, strict=True)
@@ -186,10 +189,17 @@ def _(R: LogDet):
     return PositiveDefinite(R)
 
 
-@geodesics_of.register(Scaled)
-@geodesics_of.register(Tilted)
-def _(R):
+@geodesics_of.register
+def _(R: Tilted):
     return geodesics_of(R.base)
+
+
+@geodesics_of.register
+def _(R: Scaled):
+    same = copy(geodesics_of(R.base))
+    if same.curvature is not None:
+        same.curvature /= R.factor
+    return same
 
 
 @geodesics_of.register

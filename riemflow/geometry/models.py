@@ -28,9 +28,12 @@ class Geodesics:
     ----------
     is_hadamard : bool
         Whether the manifold is known to be complete and of no positive curvature.
+    curvature : float or None
+        The sectional curvature, if it is known to be the same everywhere.
     """
 
     is_hadamard: bool = False
+    curvature: float | None = None
 
     def exp(self, v: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return exp_w(v), or the last point inside, and the share of the time covered, shape=[n]."""
@@ -81,7 +84,7 @@ class ClosedForm(Geodesics):
 class Straight(ClosedForm):
     """A constant metric: geodesics are straight in w."""
 
-    is_hadamard = True
+    is_hadamard, curvature = True, 0.0
 
     def _exp(self, v, w):
         return w + v
@@ -95,6 +98,8 @@ class Straight(ClosedForm):
 
 class Flat(ClosedForm):
     """Σ r_i(t_i): geodesics are straight in the flat coordinates z_i = ∫√r_i'', which fill a box."""
+
+    curvature = 0.0
 
     def __init__(self, scalar: Any):
         self.scalar = scalar
@@ -141,7 +146,7 @@ class Simplex(ClosedForm):
     the positive part of the sphere is convex.
     """
 
-    just = JUST_SQUARED
+    just, curvature = JUST_SQUARED, 0.25
 
     def __init__(self, R: SimplexEntropy | LogPartition):
         self.chart = _Eliminated() if isinstance(R, SimplexEntropy) else _Natural(R)
@@ -242,7 +247,7 @@ class HalfSpace(ClosedForm):
     With n the length, β = y'/y and D = cosh n - β sinh(n)/n, a geodesic goes to x + x' sinh(n)/(nD), y/D.
     """
 
-    is_hadamard = True
+    is_hadamard, curvature = True, -0.25
 
     def __init__(self, R: LorentzBarrier | LorentzConjugate):
         self.chart = _Paraboloid() if isinstance(R, LorentzBarrier) else _Perspective()
