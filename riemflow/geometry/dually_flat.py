@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from geomstats.geometry.connection import Connection
 
-from riemflow.geometry.alpha_geodesics import alpha_geodesics
-from riemflow.geometry.geodesics import GeodesicSolver
+from riemflow.geometry.geodesics.alpha import alpha_geodesics
+from riemflow.geometry.geodesics.solver import GeodesicSolver
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.geometry.hessian_metric import HessianMetric
 from riemflow.validation import as_number, require_kind

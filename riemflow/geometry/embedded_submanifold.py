@@ -11,7 +11,7 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 from riemflow.autodiff import chain, is_traced, untraced
 from riemflow.embedding import Atlas, IsometricEmbedding
 from riemflow.errors import DomainError, ShapeError
-from riemflow.geometry.embedded_geodesics import tangent_frame
+from riemflow.geometry.geodesics.embedded import tangent_frame
 from riemflow.geometry.submanifold_metric import SubmanifoldMetric
 from riemflow.validation import as_count, as_number, as_points, short
 

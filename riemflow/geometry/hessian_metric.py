@@ -13,9 +13,9 @@ from riemflow.autodiff import anp, chain, is_traced, untraced
 from riemflow.errors import DomainError
 from riemflow.geometry import curvature
 from riemflow.geometry.curvature import FactoredMetric, times
-from riemflow.geometry.geodesics import GeodesicMetric, GeodesicSolver
-from riemflow.geometry.integrated import Integrated
-from riemflow.geometry.isometries import geodesics_of
+from riemflow.geometry.geodesics.integrated import Integrated
+from riemflow.geometry.geodesics.isometries import geodesics_of
+from riemflow.geometry.geodesics.solver import GeodesicMetric, GeodesicSolver
 from riemflow.legendre.function import LegendreFunction, least_eigenvalue
 from riemflow.validation import as_points, short
 

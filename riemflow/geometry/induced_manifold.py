@@ -12,8 +12,8 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from riemflow.commuting import classify, legendre_from_parametrization
 from riemflow.errors import NotMirrorFlowError
-from riemflow.geometry.geodesics import GeodesicMetric, GeodesicSolver
-from riemflow.geometry.integrated import Integrated
+from riemflow.geometry.geodesics.integrated import Integrated
+from riemflow.geometry.geodesics.solver import GeodesicMetric, GeodesicSolver
 from riemflow.parametrizations.parametrization import Parametrization
 from riemflow.validation import as_points
 

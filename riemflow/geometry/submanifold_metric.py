@@ -6,8 +6,8 @@ import numpy as np
 from geomstats.geometry.pullback_metric import PullbackMetric
 
 from riemflow.autodiff import anp
-from riemflow.geometry.embedded_geodesics import EmbeddedGeodesics, tangent_frame
-from riemflow.geometry.geodesics import GeodesicMetric, GeodesicSolver
+from riemflow.geometry.geodesics.embedded import EmbeddedGeodesics, tangent_frame
+from riemflow.geometry.geodesics.solver import GeodesicMetric, GeodesicSolver
 
 
 class SubmanifoldMetric(GeodesicMetric, PullbackMetric):

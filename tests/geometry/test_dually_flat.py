@@ -30,7 +30,7 @@ from riemflow.geometry import (
     amari_chentsov_tensor,
     canonical_divergence,
 )
-from riemflow.geometry.shooting import shoot_at
+from riemflow.geometry.geodesics.shooting import shoot_at
 from riemflow.legendre import LogSumExp, NegativeEntropy, Normal, SimplexEntropy, SquaredNorm
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction

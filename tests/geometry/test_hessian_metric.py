@@ -17,7 +17,7 @@ from zoo_legendre import CASES, relative_defect
 
 from riemflow import autodiff
 from riemflow.errors import DomainError, ShapeError
-from riemflow.geometry import HessianManifold
+from riemflow.geometry import HessianManifold, HessianMetric
 from riemflow.legendre import (
     BurgEntropy,
     LegendreFunction,
@@ -322,6 +322,14 @@ def test_a_space_is_pickled():
     np.testing.assert_allclose(space.metric.metric_matrix(np.array([0.5])), [[4.0]])
 
 
+@each
+def test_geodesics_are_pickled(space, w):
+    """In closed form or integrated: joblib sends spaces to other processes."""
+    copied = pickle.loads(pickle.dumps(space))
+    v = 1e-3 * w[0]
+    np.testing.assert_array_equal(copied.metric.exp(v, w[0]), space.metric.exp(v, w[0]))
+
+
 # Derivatives by geomstats: its autograd sees ∇²R through ∇³R and ∇⁴R.
 
 
@@ -364,7 +372,7 @@ import numpy as np
 import zoo_legendre
 from geomstats.geometry.connection import Connection
 from geomstats.geometry.riemannian_metric import RiemannianMetric
-from riemflow.geometry import HessianManifold
+from riemflow.geometry import HessianManifold, HessianMetric
 
 NAMES = ("metric_matrix", "cometric_matrix", "christoffels", "jacobian_christoffels", "riemann_tensor",
          "covariant_riemann_tensor", "ricci_tensor", "scalar_curvature")

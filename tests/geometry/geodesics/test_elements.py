@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from riemflow.geometry.elements import elements
-from riemflow.geometry.energy import Paths, joined, minimise
-from riemflow.geometry.linear import solve
+from riemflow.geometry.geodesics.elements import elements
+from riemflow.geometry.geodesics.energy import Paths, joined, minimise
+from riemflow.geometry.geodesics.linear import solve
 from riemflow.legendre import Dirichlet, LorentzBarrier
 
 

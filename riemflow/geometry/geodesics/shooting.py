@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from riemflow.geometry.linear import solve
+from riemflow.geometry.geodesics.linear import solve
 
 Map = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Guesses = Callable[[np.ndarray, np.ndarray], list[np.ndarray]]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 
-from riemflow.geometry.integrated import Integrated
-from riemflow.geometry.isometries import Mirrored, geodesics_of
-from riemflow.geometry.linear import solve
-from riemflow.geometry.models import Geodesics, Straight
-from riemflow.geometry.shooting import shoot_at
-from riemflow.geometry.spreads import spread_of
+from riemflow.geometry.geodesics.integrated import Integrated
+from riemflow.geometry.geodesics.isometries import Mirrored, geodesics_of
+from riemflow.geometry.geodesics.linear import solve
+from riemflow.geometry.geodesics.models import Geodesics, Straight
+from riemflow.geometry.geodesics.shooting import shoot_at
+from riemflow.geometry.geodesics.spreads import spread
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.rays import longest
@@ -57,16 +58,15 @@ class Dual(Mirrored):
         return solve(self.Q._hessian(w), v[..., None])[..., 0]
 
 
+def _alpha_spread(R: LegendreFunction, alpha: float, w, v, u):
+    return (1.0 - alpha) * spread(R, w, v, u)
+
+
 class Shot(Integrated):
     """Integrated, with logarithms by shooting: a connection other than the metric's has no energy."""
 
     def __init__(self, R: LegendreFunction, alpha: float):
-        of_metric = spread_of(R)
-
-        def spread(w, v, u):
-            return (1.0 - alpha) * of_metric(w, v, u)
-
-        super().__init__(R._hessian, R._belongs, spread, R)
+        super().__init__(R._hessian, R._belongs, partial(_alpha_spread, R, alpha), R)
         self.flat, self.alpha = (Primal(R), Dual(Primal(R.conjugate), R)), alpha
 
     def log(self, q, w):

@@ -7,9 +7,9 @@ import pytest
 from zoo_legendre import CASES
 
 from riemflow.geometry import HessianManifold, HessianMetric
-from riemflow.geometry.integrated import Integrated
-from riemflow.geometry.isometries import geodesics_of
-from riemflow.geometry.spreads import spread_of
+from riemflow.geometry.geodesics.integrated import Integrated
+from riemflow.geometry.geodesics.isometries import geodesics_of
+from riemflow.geometry.geodesics.spreads import spread
 from riemflow.legendre import (
     BurgEntropy,
     Dirichlet,
@@ -176,4 +176,4 @@ def test_structured_right_sides_are_the_general_one(make, rng):
     w = points_of(R, 5)
     v, u = rng.standard_normal((2, 5, R.dim))
     general = -0.5 * np.linalg.solve(R.hessian(w), R._third_along(w, v) @ u[..., None])[..., 0]
-    np.testing.assert_allclose(spread_of(R)(w, v, u), general, rtol=1e-9, atol=1e-11 * np.abs(general).max())
+    np.testing.assert_allclose(spread(R, w, v, u), general, rtol=1e-9, atol=1e-11 * np.abs(general).max())

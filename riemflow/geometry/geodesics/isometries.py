@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.geometry.integrated import Integrated
-from riemflow.geometry.models import (
+from riemflow.geometry.geodesics.integrated import Integrated
+from riemflow.geometry.geodesics.models import (
     JUST_SQUARED,
     Flat,
     Geodesics,

@@ -10,7 +10,7 @@ from geomstats.geometry.base import VectorSpaceOpenSet
 from geomstats.numerics.geodesic import ExpSolver, LogSolver
 
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
-from riemflow.geometry.models import Geodesics
+from riemflow.geometry.geodesics.models import Geodesics
 from riemflow.validation import as_float, as_points, require_inside, short
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from riemflow.geometry.energy import joined
-from riemflow.geometry.models import Geodesics
-from riemflow.geometry.spreads import Spread, spread_of
+from riemflow.geometry.geodesics.energy import joined
+from riemflow.geometry.geodesics.models import Geodesics
+from riemflow.geometry.geodesics.spreads import spread
 from riemflow.integration import solve_batched
 from riemflow.legendre.function import LegendreFunction
 
@@ -33,13 +34,13 @@ class Integrated(Geodesics):
     most_rounds = 1_000  # steps: some hundred lengths of curvature, where float64 ends anyway
     smallest_step = 1e-9  # of the time, below which the boundary, or infinity, has been reached
 
-    def __init__(self, metric: Raw, belongs: Raw, spread: Spread, R: LegendreFunction | None = None):
+    def __init__(self, metric: Raw, belongs: Raw, spread: Raw, R: LegendreFunction | None = None):
         self.metric, self.belongs, self.spread, self.R = metric, belongs, spread, R
 
     @classmethod
     def of(cls, R: LegendreFunction) -> Integrated:
         """Return those of ∇²R, for which Γ = ½ g⁻¹ ∇³R."""
-        return cls(R._hessian, R._belongs, spread_of(R), R)
+        return cls(R._hessian, R._belongs, partial(spread, R), R)
 
     def exp(self, v, w):
         return self._run(w, v, v[:, :0])[:2]

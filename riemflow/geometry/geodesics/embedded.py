@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from riemflow.embedding import IsometricEmbedding
-from riemflow.geometry.energy import Paths, joined
-from riemflow.geometry.integrated import Integrated
+from riemflow.geometry.geodesics.energy import Paths, joined
+from riemflow.geometry.geodesics.integrated import Integrated
 
 
 def tangent_frame(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

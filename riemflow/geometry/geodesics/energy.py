@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from riemflow.geometry.elements import Elements, elements
-from riemflow.geometry.linear import solve
+from riemflow.geometry.geodesics.elements import Elements, elements
+from riemflow.geometry.geodesics.linear import solve
 
 # Numbers of elements and their degrees, each finer than the one before.
 LADDER = ((1, 10), (1, 15), (1, 22), (2, 22), (4, 22), (8, 22), (16, 22))
