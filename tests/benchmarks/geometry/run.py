@@ -1,146 +1,26 @@
-"""The geometry benchmark: riemflow's Hessian metric, geomstats' general formulas, and geomstats' own classes.
+"""The geometry benchmark: tensors, geodesics and descents, one after the other.
 
     python tests/benchmarks/geometry/run.py
 
-One run, one thread, geomstats on its autograd backend. The general formulas are those of geomstats'
-`RiemannianMetric`, which need no more than the metric matrix, here in closed form and written for autograd;
-its own classes know their space. Every row is (what, space, ours, theirs): two functions without arguments
-that give the same numbers, to 1e-9. Seconds are medians. The table is written to benchmark-geometry/ too.
-
-To add a row, write a function that yields rows and put it into `ROWS`.
+Each is a script of its own, since geomstats' backend is chosen once a process. The numbers are written to
+benchmark-geometry/, with the machine and the versions.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Before NumPy and geomstats are loaded.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-os.environ["GEOMSTATS_BACKEND"] = "autograd"
-sys.path.append(str(Path(__file__).parents[1]))
-
-import autograd.numpy as anp
-import numpy as np
-from autograd.scipy.special import polygamma
-from geomstats.geometry.base import VectorSpaceOpenSet
-from geomstats.geometry.connection import Connection
-from geomstats.geometry.euclidean import Euclidean
-from geomstats.geometry.riemannian_metric import RiemannianMetric
-from geomstats.information_geometry.dirichlet import DirichletDistributions
-from machine import machine
-
-from riemflow.geometry import HessianManifold
-from riemflow.legendre import Dirichlet, LogSumExp
-
-DIM = 5
-SECONDS = 1.0  # spent on each function at least, or one call
-Row = tuple[str, str, Callable[[], np.ndarray], Callable[[], np.ndarray]]
-
-
-class Plain(VectorSpaceOpenSet):
-    """R^d with a metric of which geomstats is told the matrix only."""
-
-    def __init__(self, matrix: Callable):
-        super().__init__(dim=DIM, embedding_space=Euclidean(DIM, equip=False), equip=False)
-        self.metric = PlainMetric(self)
-        self.metric.metric_matrix = matrix
-
-    def belongs(self, point, atol=1e-12):
-        return np.isfinite(point).all(axis=-1)
-
-
-class PlainMetric(RiemannianMetric):
-    pass
-
-
-def softmax_matrix(base_point=None):
-    """∇² ln(1 + Σ e^{w_i}) = diag(p) - p pᵀ."""
-    p = anp.exp(base_point)
-    p = p / (1 + anp.sum(p, axis=-1, keepdims=True))
-    return p[..., None] * np.eye(DIM) - p[..., :, None] * p[..., None, :]
-
-
-def dirichlet_matrix(base_point=None):
-    """diag ψ'(a_i) - ψ'(Σ a_i)."""
-    total = polygamma(1, anp.sum(base_point, axis=-1))
-    return polygamma(1, base_point)[..., None] * np.eye(DIM) - total[..., None, None]
-
-
-def general() -> Iterator[Row]:
-    """Against the general formulas of geomstats, at one point of R^5."""
-    w = np.random.default_rng(0).uniform(0.5, 2.0, DIM)
-    for name, R, matrix in (
-        ("log-sum-exp", LogSumExp(DIM), softmax_matrix),
-        ("Dirichlet", Dirichlet(DIM), dirichlet_matrix),
-    ):
-        ours, theirs = HessianManifold(R).metric, Plain(matrix).metric
-        yield (
-            "Christoffel",
-            name,
-            lambda m=ours: m.christoffels(w),
-            lambda m=theirs: RiemannianMetric.christoffels(m, w),
-        )
-        yield (
-            "Riemann",
-            name,
-            lambda m=ours: m.riemann_tensor(w),
-            lambda m=theirs: Connection.riemann_tensor(m, w),
-        )
-
-
-def own_classes() -> Iterator[Row]:
-    """Against geomstats' own class of the space."""
-    w = np.random.default_rng(0).uniform(0.5, 2.0, DIM)
-    ours, theirs = HessianManifold(Dirichlet(DIM)).metric, DirichletDistributions(DIM).metric
-    yield "metric", "geomstats' Dirichlet", lambda: ours.metric_matrix(w), lambda: theirs.metric_matrix(w)
-    yield "Christoffel", "geomstats' Dirichlet", lambda: ours.christoffels(w), lambda: theirs.christoffels(w)
-    yield "Riemann", "geomstats' Dirichlet", lambda: ours.riemann_tensor(w), lambda: theirs.riemann_tensor(w)
-
-
-ROWS = [general, own_classes]
-
-
-def seconds(function: Callable[[], np.ndarray]) -> float:
-    """The median time of a call."""
-    times: list[float] = []
-    while sum(times) < SECONDS or len(times) < 3:
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-        if times[-1] > SECONDS:
-            break
-    return float(np.median(times))
-
-
-def measure(row: Row) -> dict:
-    what, space, ours, theirs = row
-    mine, reference = np.asarray(ours()), np.asarray(theirs())
-    defect = np.abs(mine - reference).max() / np.abs(reference).max()
-    if not defect < 1e-9:
-        raise ArithmeticError(f"{what} of {space}: ours and theirs differ by {defect:.1e}.")
-    a, b = seconds(ours), seconds(theirs)
-    return {"what": what, "space": space, "ours": a, "theirs": b, "ratio": b / a, "defect": float(defect)}
+FOLDER = Path("benchmark-geometry")
 
 
 def main() -> None:
-    results = [measure(row) for rows in ROWS for row in rows()]
-    lines = ["| | space | riemflow | geomstats | ratio | deviation |", "|---" * 6 + "|"]
-    for r in results:
-        lines.append(
-            f"| {r['what']} | {r['space']} | {1e6 * r['ours']:.0f} µs | {1e6 * r['theirs']:.0f} µs | "
-            f"{r['ratio']:.3g} | {r['defect']:.0e} |"
-        )
-    print("\n".join(lines))
-    stated = machine(("riemflow", "numpy", "scipy", "autograd", "geomstats"))
-    folder = Path("benchmark-geometry")
-    folder.mkdir(exist_ok=True)
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "results.json").write_text(json.dumps({"machine": stated, "rows": results}, indent=1))
+    FOLDER.mkdir(exist_ok=True)
+    for name in ("tensors", "geodesics", "descents"):
+        script = Path(__file__).with_name(f"{name}.py")
+        print(f"\n{name}", flush=True)
+        subprocess.run([sys.executable, "-W", "ignore", script, "--out", FOLDER / f"{name}.json"], check=True)
 
 
 if __name__ == "__main__":
