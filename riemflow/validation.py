@@ -37,6 +37,13 @@ def as_float(name: str, value: Any) -> np.ndarray:
     parts = (value, *value) if isinstance(value, list | tuple) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
         raise DomainError(f"{name} has masked entries, which are no numbers: drop or fill them.")
+    if value is None:
+        raise DomainError(f"{name} is None, but must hold real numbers.")
+    if type(value).__module__.startswith("autograd."):
+        raise DomainError(
+            f"{name} is traced by autograd, which does not know the derivative of this function: pass the "
+            "derivative, or use a method that needs none."
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -46,9 +53,8 @@ def as_float(name: str, value: Any) -> np.ndarray:
     array = array.astype(np.float64, copy=True)
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise DomainError(
-            f"{name} must be finite, but entry {list(where)} is {array[where]}: remove or replace it."
-        )
+        entry = f"but entry {list(where)}" if where else "but it"
+        raise DomainError(f"{name} must be finite, {entry} is {array[where]}: remove or replace it.")
     return array
 
 
@@ -111,6 +117,8 @@ def require_kind(name: str, value: Any, kind: type, remedy: str | None = None) -
     """Raise a `DomainError` unless `value` is a `kind`; the usual slips are a bare function, and G for R."""
     if isinstance(value, kind):
         return
+    if isinstance(value, type) and issubclass(value, kind):
+        raise DomainError(f"{name} is the class {value.__name__}, but must be one made by it: call it.")
     if remedy is None:
         ways = [OTHER_WAY.get((base.__name__, kind.__name__)) for base in type(value).__mro__]
         remedy = next(filter(None, ways), f"wrap a function as {kind.__name__}(fun, …)")

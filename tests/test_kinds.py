@@ -51,6 +51,12 @@ def test_the_other_one_is_told_how_to_become_it():
         rf.gradient_flow(R, rf.losses.Linear([1.0, 1.0]), [1.0, 1.0], 1.0)
     with pytest.raises(DomainError, match=r"wrap a function as LegendreFunction\(fun"):
         rf.mirror_flow(sum, rf.losses.Linear([1.0, 1.0]), [1.0, 1.0], 1.0)
+    with pytest.raises(DomainError, match=r"the class Gamma, but .* call it"):
+        rf.HessianManifold(rf.legendre.Gamma)
+    with pytest.raises(DomainError, match=r"make one by HessianManifold\(R\)"):
+        rf.canonical_divergence(R, [1.0, 1.0], [1.0, 1.0])
+    with pytest.raises(DomainError, match=r"as legendre\.Gamma\(\)"):
+        rf.NaturalToGeomstats(R)
     with pytest.raises(DomainError, match='method="atlas"'):
         rf.atlas_flow(R, rf.losses.Linear([1.0, 1.0]), [1.0, 1.0], 1.0)
 

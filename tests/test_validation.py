@@ -1,5 +1,6 @@
 """Arguments at the public boundary: what is taken, and what each refusal says."""
 
+import autograd
 import numpy as np
 import pytest
 
@@ -24,7 +25,7 @@ def test_integers_are_converted_exactly():
         ([1.0, 2.0, 3.0], ShapeError, r"shape \[\.\.\., 2\]"),
         (1.0, ShapeError, "last axis"),
         ([[1.0], [1.0, 2.0]], ShapeError, "ragged"),
-        (None, DomainError, "real numbers"),
+        (None, DomainError, "w is None, but must hold real numbers"),
     ],
 )
 def test_bad_points_are_refused_with_the_reason(value, error, message):
@@ -36,6 +37,8 @@ def test_numbers_and_counts_name_their_bounds():
     assert validation.as_number("t", 2, above=0) == 2.0
     with pytest.raises(DomainError, match=r"t is -1\.0, but must lie strictly between 0\.0"):
         validation.as_number("t", -1, above=0.0)
+    with pytest.raises(DomainError, match="t must be finite, but it is nan"):
+        validation.as_number("t", np.nan)
     with pytest.raises(ShapeError, match="must be one number"):
         validation.as_number("t", [1.0])
     for bad in (0, 1.5, True, "2"):
@@ -114,3 +117,8 @@ def test_no_dimension_hides_a_wrong_axis(fun, d):
     with pytest.raises(ShapeError, match="f "):
         validation.check_vectorised("f", fun, np.ones(d), (), "sum over axis=-1.")
     validation.check_vectorised("f", lambda w: np.sum(w, axis=-1), np.ones(d), (), "")
+
+
+def test_a_number_traced_by_autograd_says_so():
+    with pytest.raises(DomainError, match="w is traced by autograd"):
+        autograd.grad(lambda w: validation.as_float("w", w).sum())(np.ones(2))

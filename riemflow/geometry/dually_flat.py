@@ -32,7 +32,7 @@ def canonical_divergence(space: HessianManifold, point: Any, base_point: Any) ->
     -------
     divergence : array, shape=[...,]
     """
-    require_kind("space", space, HessianManifold)
+    require_kind("space", space, HessianManifold, "make one by HessianManifold(R)")
     return space.legendre_function.bregman_divergence(point, base_point)
 
 
@@ -50,7 +50,7 @@ def amari_chentsov_tensor(space: HessianManifold, base_point: Any) -> np.ndarray
     -------
     tensor : array, shape=[..., dim, dim, dim]
     """
-    require_kind("space", space, HessianManifold)
+    require_kind("space", space, HessianManifold, "make one by HessianManifold(R)")
     return HessianMetric(space).inner_product_derivative_matrix(base_point)
 
 
@@ -83,7 +83,7 @@ class AlphaConnection(Connection):
     """
 
     def __init__(self, space: HessianManifold, alpha: float):
-        require_kind("space", space, HessianManifold)
+        require_kind("space", space, HessianManifold, "make one by HessianManifold(R)")
         super().__init__(space)
         self.alpha = as_number("alpha", alpha)
         self.legendre_function = space.legendre_function

@@ -59,7 +59,7 @@ class NaturalToGeomstats(Diffeo):
     """
 
     def __init__(self, family: LegendreFunction):
-        require_kind("family", family, DistributionFamily)
+        require_kind("family", family, DistributionFamily, "pass one of the catalogue, as legendre.Gamma()")
         self.family = family
         self.space = HessianManifold(family)
         self._chart = _chart(family)

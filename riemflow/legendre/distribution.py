@@ -57,7 +57,7 @@ class DistributionFamily(LegendreFunction):
         if x.shape[x.ndim - own :] != self.sample_shape:
             raise ShapeError(
                 f"{name} has shape {x.shape}, but a sample of {self.name} has shape {self.sample_shape}, the "
-                "last axes."
+                f"last axes: {self._support}."
             )
         inside = np.asarray(self._supports(x))
         if not inside.all():
@@ -82,12 +82,24 @@ class DistributionFamily(LegendreFunction):
 
         The density for continuous x, the probability for discrete ones. Far out in θ its terms cancel.
 
+        Batches of x and of θ are broadcast: x[:, None] and θ of shape [k, d] give a table of all pairs.
+
         Raises
         ------
         DomainError
             If an x is not in the support, or a θ not inside dom R.
+        ShapeError
+            If the batches do not broadcast.
         """
         x, theta = self._samples(x), self._inside(theta, "theta")
+        many, members = x.shape[: x.ndim - len(self.sample_shape)], theta.shape[:-1]
+        try:
+            np.broadcast_shapes(many, members)
+        except ValueError as error:
+            raise ShapeError(
+                f"Batches of shape {many} of x and {members} of theta do not broadcast: for all pairs give x "
+                "an axis of length 1 for theta's."
+            ) from error
         return (self._statistics(x) * theta).sum(axis=-1) - self._value(theta) + self._log_base(x)
 
     def fit(self, data: Any) -> np.ndarray:

@@ -54,6 +54,19 @@ def test_log_prob_is_that_of_scipy(case):
         assert (np.abs(R.log_prob(x, theta) - expected) <= 2e-14 * size).all()
 
 
+def test_batches_of_samples_and_members_are_broadcast():
+    x, theta = np.array([0.5, 1.0, 4.0]), np.array([[1.0, -2.0], [3.0, -1.0]])
+    expected = [[stats.gamma(a, scale=-1 / b).logpdf(one) for a, b in theta] for one in x]
+    np.testing.assert_allclose(rf.legendre.Gamma().log_prob(x[:, None], theta), expected, rtol=1e-13)
+    with pytest.raises(ShapeError, match=r"shape \(3,\) of x and \(2,\) of theta do not broadcast"):
+        rf.legendre.Gamma().log_prob(x, theta)
+
+
+def test_a_label_is_no_count():
+    with pytest.raises(ShapeError, match=r"has shape \(3,\), the last axes: 3 whole numbers ≥ 0 of sum 1"):
+        rf.legendre.Categorical(3).fit([0, 2, 1, 1])
+
+
 @each
 def test_another_member_has_another_log_prob(case):
     R = case.make()

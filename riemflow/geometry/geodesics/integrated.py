@@ -31,6 +31,7 @@ class Integrated(Geodesics):
         Whose Hessian the metric is, for `log`.
     """
 
+    is_closed_form = False
     most_rounds = 1_000  # steps: some hundred lengths of curvature, where float64 ends anyway
     smallest_step = 1e-9  # of the time, below which the boundary, or infinity, has been reached
 

@@ -25,6 +25,7 @@ from riemflow.geometry.geodesics.models import (
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
 from riemflow.legendre.barriers import LogDet, LorentzBarrier, LorentzConjugate
 from riemflow.legendre.conjugate import NumericalConjugate
+from riemflow.legendre.families import Dirichlet, Gamma
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.partition import LogPartition, SimplexEntropy
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
@@ -148,6 +149,16 @@ class Blocks(Geodesics):
 def geodesics_of(R: Any) -> Geodesics:
     """Return the geodesics of ∇²R. Register a class here to teach the library its closed form."""
     return Integrated.of(R)
+
+
+@geodesics_of.register(Gamma)
+@geodesics_of.register(Dirichlet)
+def _(R):
+    # Of negative curvature, and complete: Gamma as a warped product of lines, in shape and mean, and for
+    # Dirichlet by Le Brigant, Preston and Puechmorel (2021).
+    geodesics = Integrated.of(R)
+    geodesics.is_hadamard = True
+    return geodesics
 
 
 @geodesics_of.register

@@ -30,10 +30,13 @@ class Geodesics:
         Whether the manifold is known to be complete and of no positive curvature.
     curvature : float or None
         The sectional curvature, if it is known to be the same everywhere.
+    is_closed_form : bool
+        Whether vectors are carried along without looking whether float64 can hold where they arrive.
     """
 
     is_hadamard: bool = False
     curvature: float | None = None
+    is_closed_form: bool = True
 
     def exp(self, v: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return exp_w(v), or the last point inside, and the share of the time covered, shape=[n]."""
@@ -103,7 +106,12 @@ class Flat(ClosedForm):
 
     def __init__(self, scalar: Any):
         self.scalar = scalar
-        self.is_hadamard = bool(np.isinf(scalar._flat_range).all())
+        low, high = scalar._flat_range
+        self.is_hadamard = bool(np.isinf([low, high]).all())
+        # An infinite side of the box ends, for float64, where w does.
+        with np.errstate(over="ignore"):
+            reach = [scalar._flat(scalar._flat_inverse(np.full(len(low), end))) for end in (-np.inf, np.inf)]
+        self.box = np.where(np.isinf(low), reach[0], low), np.where(np.isinf(high), reach[1], high)
 
     def _exp(self, v, w):
         return self.scalar._flat_inverse(self.scalar._flat(w) + self._slope(w) * v)
@@ -120,10 +128,11 @@ class Flat(ClosedForm):
         return step / self._slope(w)
 
     def _transport(self, u, v, w):
-        return u * self._slope(w) / self._slope(self._exp(v, w))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return u * self._slope(w) / self._slope(self._exp(v, w))
 
     def _end(self, v, w):
-        low, high = self.scalar._flat_range
+        low, high = self.box
         z, speed = self.scalar._flat(w), self._slope(w) * v
         with np.errstate(divide="ignore", invalid="ignore"):
             ends = np.where(speed > 0, (high - z) / speed, np.where(speed < 0, (low - z) / speed, np.inf))
@@ -269,7 +278,7 @@ class HalfSpace(ClosedForm):
     def _exp(self, v, w):
         x, s, dx, ds = self.chart.push(v, w)
         _, ratio, _, D, _ = self._run(x, s, dx, ds)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             return self.chart.point(x + dx * (ratio / D), s / D**2)
 
     def _log(self, q, w):
@@ -289,7 +298,7 @@ class HalfSpace(ClosedForm):
         x, s, dx, ds = self.chart.push(v, w)
         n, ratio, beta, D, flat = self._run(x, s, dx, ds)
         _, _, ux, us = self.chart.push(u, w)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             x1, s1 = x + dx * (ratio / D), s / D**2
             # In the plane of the geodesic and the vertical, vectors turn with its tangent from (α, β) to
             # (α, β cosh n - sinh n)/D; across that plane, and by all, only the scale y1/y changes.
@@ -303,7 +312,7 @@ class HalfSpace(ClosedForm):
             turned = cos * level - sin * rise
             ux1 = (ux + (turned - level) * unit) / D
             us1 = (sin * level + cos * rise) / D * np.sqrt(s1)
-        return self.chart.pull(x1, s1, ux1, us1)
+            return self.chart.pull(x1, s1, ux1, us1)
 
 
 class _Paraboloid:
@@ -396,5 +405,6 @@ class PositiveDefinite(ClosedForm):
         # E = L exp(½L⁻¹VL⁻ᵀ) L⁻¹, and U goes to E U Eᵀ.
         half = np.linalg.solve(left, self.R._matrix(u))
         inner = np.linalg.solve(left, np.swapaxes(half, -1, -2))
-        grown = left * np.exp(0.5 * values)[..., None, :]
-        return (grown @ inner @ np.swapaxes(grown, -1, -2))[..., self.R._rows, self.R._columns]
+        with np.errstate(over="ignore", invalid="ignore"):
+            grown = left * np.exp(0.5 * values)[..., None, :]
+            return (grown @ inner @ np.swapaxes(grown, -1, -2))[..., self.R._rows, self.R._columns]

@@ -26,9 +26,9 @@ class GeodesicSolver(ExpSolver, LogSolver):
     Raises
     ------
     ConvergenceError
-        If a geodesic leaves the space before the time asked for: the metric need not be complete. Its
-        `partial` holds the points reached. If no geodesic between two points is found: its `partial`
-        holds the best initial velocities.
+        If a geodesic leaves the space before the time asked for, as the metric need not be complete, or goes
+        too far for float64. Its `partial` holds the points reached. If no geodesic between two points is
+        found: its `partial` holds the best initial velocities.
     DomainError, ShapeError
         If a point lies outside the space, or an argument is not finite or of the wrong shape.
     """
@@ -66,7 +66,11 @@ class GeodesicSolver(ExpSolver, LogSolver):
         moved = u.copy()
         moves = (v != 0).any(axis=-1) & (u != 0).any(axis=-1)
         moved[moves], reached = self._geodesics.transport(u[moves], v[moves], w[moves])
-        self._require_reached(reached, moved, moves, v, w)
+        kept = np.isfinite(moved[moves]).all(axis=-1)
+        if self._geodesics.is_closed_form:
+            end, share = self._geodesics.exp(v[moves], w[moves])
+            kept, reached = kept & self._space.belongs(end), np.minimum(share, reached)
+        self._require_reached(_unless_lost(reached, kept), moved, moves, v, w)
         return moved
 
     def geodesic_ivp(self, tangent_vec, base_point) -> Callable[[Any], np.ndarray]:
@@ -107,10 +111,9 @@ class GeodesicSolver(ExpSolver, LogSolver):
         end = w.copy()
         moves = (v != 0).any(axis=-1)
         end[moves], reached = self._geodesics.exp(v[moves], w[moves])
-        # A geodesic that is known for all times may still come nearer to the boundary than float64 can tell.
-        lost = ~np.asarray(self._space.belongs(end[moves]))
-        reached = np.where(lost & (reached == 1.0), np.nextafter(1.0, 0.0), reached)
-        self._require_reached(reached, end, moves, v, w)
+        # A geodesic that is known for all times may still go where float64 cannot tell inside from out.
+        kept = np.asarray(self._space.belongs(end[moves]))
+        self._require_reached(_unless_lost(reached, kept), end, moves, v, w)
         return end
 
     def _log(self, q: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -132,8 +135,11 @@ class GeodesicSolver(ExpSolver, LogSolver):
     def _require_reached(self, reached, partial, moves, v, w) -> None:
         if (reached < 1.0).any():
             k = int(np.argmin(reached))
+            # In a complete space it is float64 that ends, and so it may be just before time 1.
+            beyond = self._geodesics.is_hadamard or reached[k] > 1.0 - 1e-12
+            verb = "outruns float64 in" if beyond else "leaves"
             raise ConvergenceError(
-                f"The geodesic from {short(w[moves][k])} with velocity {short(v[moves][k])} leaves "
+                f"The geodesic from {short(w[moves][k])} with velocity {short(v[moves][k])} {verb} "
                 f"{self._space} after the fraction {reached[k]:.6g} of the time: shorten its velocity.",
                 partial=partial,
             )
@@ -195,7 +201,8 @@ class GeodesicMetric:
         """The radius of the largest ball that exp maps diffeomorphically, where it is infinite.
 
         It is where geodesics are known never to leave the space, for flat, hyperbolic and positive definite
-        geometry, complete and of no positive curvature (Cartan and Hadamard).
+        geometry, `Gamma`, `Beta` and `Dirichlet`, complete and of no positive curvature (Cartan and
+        Hadamard).
 
         Parameters
         ----------
@@ -216,6 +223,10 @@ class GeodesicMetric:
                 "radius of injectivity is not known there."
             )
         return np.full(np.shape(base_point)[:-1], np.inf)
+
+
+def _unless_lost(reached: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    return np.where(~kept & (reached == 1.0), np.nextafter(1.0, 0.0), reached)
 
 
 def _broadcast(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

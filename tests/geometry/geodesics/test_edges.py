@@ -10,6 +10,7 @@ import riemflow as rf
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.geometry import HessianManifold, HessianMetric
 from riemflow.legendre import (
+    Beta,
     BurgEntropy,
     Dirichlet,
     FermiDirac,
@@ -19,6 +20,7 @@ from riemflow.legendre import (
     LogSumExp,
     LorentzBarrier,
     NegativeEntropy,
+    Normal,
     SimplexEntropy,
     SquaredNorm,
     TsallisEntropy,
@@ -151,6 +153,53 @@ def test_geodesics_that_leave(R, w, v, fraction):
         )
 
 
+FAR = {  # Complete spaces, and a vector whose geodesic ends where float64 has no numbers.
+    "e^2000": (BurgEntropy(2), [1.0, 0.1], [2000.0, 0.0]),
+    "e^-2000": (BurgEntropy(2), [1.0, 0.1], [-2000.0, 0.0]),
+    "half plane, down": (Normal(), [0.0, -1.0], [0.0, 2000.0]),
+    "half plane, up": (Normal(), [0.0, -1.0], [0.0, -2000.0]),
+    "half plane, across": (Normal(), [0.0, -1.0], [1e6, 1.0]),
+    "matrices, up": (LogDet(2), [1.0, 0.1, 1.0], [2000.0, 0.0, 0.0]),
+    "matrices, down": (LogDet(2), [1.0, 0.1, 1.0], [-2000.0, 0.0, 0.0]),
+    "in a product": (product(BurgEntropy(1), SquaredNorm(1)), [1.0, 0.0], [-2000.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize(("R", "w", "v"), FAR.values(), ids=FAR.keys())
+def test_what_float64_cannot_hold_is_an_error_and_no_boundary(R, w, v):
+    """No NaN, no number cut off at the last one that there is, and no warning; half the way there is none."""
+    metric, w, v = metric_of(R), np.array(w), np.array(v)
+    with pytest.raises(ConvergenceError, match=r"outruns float64 in .* shorten"):
+        metric.exp(v, w)
+    with pytest.raises(ConvergenceError, match=r"outruns float64 in .* shorten"):
+        metric.parallel_transport(np.ones(R.dim), w, direction=v)
+    near = v / np.sqrt(metric.squared_norm(v, w))
+    np.testing.assert_allclose(metric.norm(near, w), 1.0)
+    carried = metric.parallel_transport(np.ones(R.dim), w, direction=near)
+    expected = metric.norm(np.ones(R.dim), w)
+    np.testing.assert_allclose(metric.norm(carried, metric.exp(near, w)), expected, rtol=1e-10)
+
+
+def test_logarithmic_coordinates_reach_as_far_as_float64():
+    """w' /w is constant on BurgEntropy: e^±690 is there, and exact."""
+    metric = metric_of(BurgEntropy(1))
+    for power in (-690.0, 690.0):
+        reached = metric.exp(np.array([power]), np.array([1.0]))
+        np.testing.assert_allclose(np.log(reached), power, rtol=1e-14)
+
+
+@pytest.mark.parametrize("R", [Gamma(), Beta(), Dirichlet(3), product(Beta(), BurgEntropy(1))])
+def test_families_of_negative_curvature_are_complete(R):
+    """Cartan and Hadamard: exp is a diffeomorphism of each tangent space."""
+    space = HessianManifold(R)
+    w = space.random_point(3)
+    np.testing.assert_array_equal(space.metric.injectivity_radius(w), np.inf)
+    planes = np.eye(R.dim)
+    assert (space.metric.sectional_curvature(planes[0], planes[1], w) < 0).all()
+    with pytest.raises(ConvergenceError, match="outruns float64"):
+        space.metric.exp(np.full(R.dim, 1e6), R.domain.interior)
+
+
 def test_a_product_leaves_with_its_first_part():
     metric = metric_of(product(NegativeEntropy(1), Gamma()))
     with pytest.raises(ConvergenceError, match=r"fraction 0\.5 ") as caught:
@@ -264,7 +313,7 @@ def test_injectivity_radius():
     for R in (LorentzBarrier(3), LogDet(2), SquaredNorm(2), BurgEntropy(2), 2.0 * BurgEntropy(2)):
         radius = metric_of(R).injectivity_radius(np.ones((4, R.dim)))
         np.testing.assert_array_equal(radius, np.full(4, np.inf))
-    for R in (NegativeEntropy(2), SimplexEntropy(2), Gamma()):
+    for R in (NegativeEntropy(2), SimplexEntropy(2), Gamma() + SquaredNorm(2)):
         with pytest.raises(NotImplementedError, match="not known"):
             metric_of(R).injectivity_radius(np.ones(2))
 
