@@ -135,6 +135,7 @@ class InducedMetric(GeodesicMetric, RiemannianMetric):
         super().__init__(space=space)
         lifted = space._lifted
         self.exp_solver = GeodesicSolver(space, Integrated(lifted._hessian, lifted._belongs, self._spread))
+        self.log_solver = self.exp_solver
 
     def metric_matrix(self, base_point=None):
         """g(w): shape=[..., dim] -> shape=[..., dim, dim].

@@ -104,3 +104,16 @@ def test_points_outside():
     assert space.belongs(space.random_point(5, bound=3.0)).all()
     with pytest.raises(rf.DomainError, match=r"s\*"):
         space.metric.metric_matrix(outside)
+
+
+def test_logarithms_are_shot_and_those_of_bures_wasserstein():
+    """No R, so no energy in closed form: geomstats' Bures-Wasserstein metric is the oracle."""
+    space = rf.InducedManifold(MatrixFactorization(2, 2), [1.0, 0.2, -0.3, 0.8], check=False)
+    start, end = np.array([1.04, -0.14, 0.73]), np.array([1.25, -0.25, 1.06])
+    reference = SPDMatrices(2, equip=False)
+    reference.equip_with_metric(SPDBuresWassersteinMetric)
+    there = [np.array([[w[0], w[1]], [w[1], w[2]]]) for w in (start, end)]
+    expected = reference.metric.log(there[1], there[0])[[0, 0, 1], [0, 1, 1]]
+    np.testing.assert_allclose(space.metric.log(end, start), expected, atol=1e-9)
+    distance = float(reference.metric.dist(*there))
+    assert float(space.metric.dist(start, end)) == pytest.approx(distance, rel=1e-9)

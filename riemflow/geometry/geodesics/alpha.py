@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 
 import numpy as np
@@ -11,13 +10,10 @@ from riemflow.geometry.geodesics.integrated import Integrated
 from riemflow.geometry.geodesics.isometries import Mirrored, geodesics_of
 from riemflow.geometry.geodesics.linear import solve
 from riemflow.geometry.geodesics.models import Geodesics, Straight
-from riemflow.geometry.geodesics.shooting import shoot_at
 from riemflow.geometry.geodesics.spreads import spread
 from riemflow.legendre.conjugate import NumericalConjugate
 from riemflow.legendre.function import LegendreFunction
 from riemflow.legendre.rays import longest
-
-SHORTEST, MOST = 1e-5, 500  # a step of the geodesics that a logarithm tries, and of how many it gives up
 
 
 def alpha_geodesics(R: LegendreFunction, alpha: float) -> Geodesics:
@@ -70,16 +66,9 @@ class Shot(Integrated):
         self.flat, self.alpha = (Primal(R), Dual(Primal(R.conjugate), R)), alpha
 
     def log(self, q, w):
-        trial = copy.copy(self)
-        trial.smallest_step, trial.most_rounds = SHORTEST, MOST
-
-        def follow(start, velocity):
-            end, reached = trial.exp(velocity, start)
-            return np.where(reached[:, None] == 1.0, end, np.nan)
-
         def guesses(start, end):
             primal, dual = (flat.log(end, start)[0] for flat in self.flat)
             # Right to second order in end - start, where logarithms are affine in α.
             return [0.5 * ((1.0 + self.alpha) * primal + (1.0 - self.alpha) * dual), primal, dual]
 
-        return shoot_at(follow, w, q, guesses, self.metric)
+        return self.shot(q, w, guesses)

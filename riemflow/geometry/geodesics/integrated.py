@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 
 import numpy as np
 
 from riemflow.geometry.geodesics.energy import joined
 from riemflow.geometry.geodesics.models import Geodesics
+from riemflow.geometry.geodesics.shooting import Guesses, shoot_at
 from riemflow.geometry.geodesics.spreads import spread
 from riemflow.integration import solve_batched
 from riemflow.legendre.function import LegendreFunction
 
 RTOL, ATOL = 1e-12, 1e-14
+SHORTEST, MOST = 1e-5, 500  # a step of the geodesics that shooting tries, and of how many it gives up
 FIRST_STEP = 0.15  # share of the time: right for vectors as long as the curvature's radius
 Raw = Callable[..., np.ndarray]
 
@@ -28,7 +31,7 @@ class Integrated(Geodesics):
     spread : callable
         (w, v, u) -> -Γ_w(v, u), shapes=[n, d] -> shape=[n, d].
     R : LegendreFunction, optional
-        Whose Hessian the metric is, for `log`.
+        Whose Hessian the metric is; without, `log` is by shooting.
     """
 
     is_closed_form = False
@@ -52,8 +55,19 @@ class Integrated(Geodesics):
 
     def log(self, q, w):
         if self.R is None:
-            raise NotImplementedError("Logarithms are found for Hessian metrics only.")
+            return self.shot(q, w, lambda start, end: [end - start])
         return joined(self.R, q, w)
+
+    def shot(self, q: np.ndarray, w: np.ndarray, guesses: Guesses) -> tuple[np.ndarray, np.ndarray]:
+        """`log` by shooting, where no energy's minimum is known to be the geodesic, or is had."""
+        trial = copy(self)
+        trial.smallest_step, trial.most_rounds = SHORTEST, MOST
+
+        def follow(start, velocity):
+            end, reached = trial.exp(velocity, start)
+            return np.where(reached[:, None] == 1.0, end, np.nan)
+
+        return shoot_at(follow, w, q, guesses, self.metric)
 
     def _run(self, w: np.ndarray, v: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return w, the share of the time and u at the end of rows w, v, u; u may have no columns."""
