@@ -168,6 +168,8 @@ class RiemannianSpace:
         if self.frame is not None:
             return self.frame
         onto = self._tangent(np.eye(self.size), point)
+        if not np.isfinite(onto).all():
+            raise DomainError(f"to_tangent of {self.name} gives no finite vectors at {short(point)}.")
         _, values, vectors = np.linalg.svd(onto)
         rank = int((values > INDEPENDENT * values[0]).sum())
         if rank != self.dim:

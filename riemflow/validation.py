@@ -147,6 +147,15 @@ def require_inside(
         )
 
 
+def broadcast(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return arrays of vectors, [..., d], as ones of one shape, or raise a `ShapeError`."""
+    try:
+        return np.broadcast_arrays(*arrays)
+    except ValueError as error:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ShapeError(f"Batches of shapes {shapes} do not broadcast together.") from error
+
+
 def short(point: np.ndarray) -> str:
     """Write a point in a few characters, for error messages."""
     return np.array2string(np.asarray(point), precision=6, threshold=6, edgeitems=2, separator=", ")

@@ -10,7 +10,7 @@ from geomstats.geometry.connection import Connection
 from riemflow.geometry.geodesics.alpha import alpha_geodesics
 from riemflow.geometry.geodesics.solver import GeodesicSolver
 from riemflow.geometry.hessian_manifold import HessianManifold
-from riemflow.geometry.hessian_metric import HessianMetric
+from riemflow.geometry.hessian_metric import HessianMetric, in_float64
 from riemflow.validation import as_number, require_kind
 
 
@@ -99,10 +99,12 @@ class AlphaConnection(Connection):
         """The (-α)-connection."""
         return AlphaConnection(self._space, -self.alpha)
 
+    @in_float64
     def christoffels(self, base_point=None):
         """Γ^(α)k_ij = (1 - α) times that of the metric: shape=[..., dim] -> shape=[..., dim, dim, dim]."""
         return (1.0 - self.alpha) * self._levi_civita.christoffels(base_point)
 
+    @in_float64
     def riemann_tensor(self, base_point=None):
         """R^(α) = (1 - α²) R^(0): fourth derivatives of R cancel, and what is left is quadratic in Γ.
 
@@ -115,7 +117,7 @@ class AlphaConnection(Connection):
         riemann_tensor : array-like, shape=[..., dim, dim, dim, dim]
             R_ijk^l = dw^l(R(∂_j, ∂_k) ∂_i), the contravariant index last, as in geomstats.
         """
-        return (1.0 - self.alpha**2) * self._levi_civita.riemann_tensor(base_point)
+        return (1.0 - self.alpha) * ((1.0 + self.alpha) * self._levi_civita.riemann_tensor(base_point))
 
     def parallel_transport(self, tangent_vec, base_point, direction=None, end_point=None):
         """Transport by this connection along one of its own geodesics, ``u' = -Γ^(α)(w', u)``.

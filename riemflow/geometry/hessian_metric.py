@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,31 @@ from geomstats.geometry.base import VectorSpaceOpenSet
 from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from riemflow.autodiff import anp, chain, is_traced, untraced
-from riemflow.errors import DomainError
+from riemflow.errors import DomainError, ShapeError
 from riemflow.geometry import curvature
 from riemflow.geometry.curvature import FactoredMetric, times
 from riemflow.geometry.geodesics.integrated import Integrated
 from riemflow.geometry.geodesics.isometries import geodesics_of
 from riemflow.geometry.geodesics.solver import GeodesicMetric, GeodesicSolver
 from riemflow.legendre.function import LegendreFunction, least_eigenvalue
-from riemflow.validation import as_points, short
+from riemflow.validation import as_points, broadcast, short
+
+
+def in_float64(method: Callable) -> Callable:
+    """Refuse a result that float64 does not hold: its factors may overflow where R's derivatives do not."""
+
+    @wraps(method)
+    def checked(self, *args, **kwargs):
+        with np.errstate(all="ignore"):
+            value = method(self, *args, **kwargs)
+        if not np.isfinite(untraced(value)).all():
+            raise DomainError(
+                f"{method.__name__} of {self.legendre_function.name} leaves the range of float64: rescale w "
+                "or the vectors, or move base_point away from the boundary."
+            )
+        return value
+
+    return checked
 
 
 class HessianMetric(GeodesicMetric, RiemannianMetric):
@@ -88,10 +106,12 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
 
         return along
 
-    def _vectors(self, **vectors: Any) -> list[Any]:
-        """Check tangent or cotangent vectors, except those that autograd traces."""
+    def _vectors(self, point: Any, **vectors: Any) -> list[Any]:
+        """Check tangent or cotangent vectors at checked points, except those that autograd traces."""
         d = self._space.dim
-        return [v if is_traced(v) else as_points(name, v, d) for name, v in vectors.items()]
+        found = [v if is_traced(v) else as_points(name, v, d) for name, v in vectors.items()]
+        broadcast(*(untraced(v) for v in (*found, point)))
+        return found
 
     def metric_matrix(self, base_point=None):
         """g_ij = ∂_i ∂_j R.
@@ -111,6 +131,7 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         """
         return self._derivative(2, self._point(base_point))
 
+    @in_float64
     def cometric_matrix(self, base_point=None):
         """g⁻¹, by Cholesky factors: shape=[..., dim] -> shape=[..., dim, dim]."""
         g = self._factored(self._point(base_point))
@@ -122,29 +143,36 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         """∂_k g_ij = ∂_i ∂_j ∂_k R, totally symmetric: shape=[..., dim] -> shape=[..., dim, dim, dim]."""
         return self._derivative(3, self._point(base_point))
 
+    @in_float64
     def inner_product(self, tangent_vec_a, tangent_vec_b, base_point=None):
         """g(a, b): shapes=[..., dim] -> shape=[...]."""
-        a, b = self._vectors(tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b)
-        return anp.sum(a * times(self.metric_matrix(base_point), b), axis=-1)
+        w = self._point(base_point)
+        a, b = self._vectors(w, tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b)
+        return anp.sum(a * times(self._derivative(2, w), b), axis=-1)
 
     def squared_norm(self, vector, base_point=None):
         """g(v, v), a sum of squares: shapes=[..., dim] -> shape=[...]."""
-        (v,) = self._vectors(vector=vector)
-        return anp.sum(self._factored(self._point(base_point)).root(v) ** 2, axis=-1)
+        w = self._point(base_point)
+        (v,) = self._vectors(w, vector=vector)
+        return anp.sum(self._factored(w).root(v) ** 2, axis=-1)
 
+    @in_float64
     def inner_coproduct(self, cotangent_vec_a, cotangent_vec_b, base_point=None):
         """g⁻¹(a, b): shapes=[..., dim] -> shape=[...]."""
-        a, b = self._vectors(cotangent_vec_a=cotangent_vec_a, cotangent_vec_b=cotangent_vec_b)
-        g = self._factored(self._point(base_point))
+        w = self._point(base_point)
+        a, b = self._vectors(w, cotangent_vec_a=cotangent_vec_a, cotangent_vec_b=cotangent_vec_b)
+        g = self._factored(w)
         return anp.sum(g.whiten(a[..., None]) * g.whiten(b[..., None]), axis=(-2, -1))
 
+    @in_float64
     def normal_basis(self, basis, base_point=None):
         """Each row of a basis over its norm: shapes=[..., dim, dim], [..., dim] -> shape=[..., dim, dim]."""
-        (basis,) = self._vectors(basis=basis)
         point = self._point(base_point)[..., None, :]
+        (basis,) = self._vectors(point, basis=basis)
         norm = anp.sqrt(anp.sum(self._factored(point).root(basis) ** 2, axis=-1))
         return basis / norm[..., None]
 
+    @in_float64
     def christoffels(self, base_point=None):
         """Γ^k_ij = ½ g^{kl} ∂_l ∂_i ∂_j R.
 
@@ -160,12 +188,14 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         w = self._point(base_point)
         return curvature.christoffels(self._factored(w), self._derivative(3, w))
 
+    @in_float64
     def jacobian_christoffels(self, base_point=None):
         """∂_m Γ^k_ij, from ∇⁴R: shape=[..., dim] -> shape=[..., dim, dim, dim, dim], m last."""
         w = self._point(base_point)
         third, fourth = self._derivative(3, w), self._derivative(4, w)
         return curvature.christoffels_jacobian(self._factored(w), third, fourth)
 
+    @in_float64
     def riemann_tensor(self, base_point=None):
         """The curvature, for which ∇³R is enough: ``R_ijk^l = Γ^l_km Γ^m_ji - Γ^l_jm Γ^m_ki``.
 
@@ -186,6 +216,7 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
             return curvature.constant_riemann(self._constant, self._factored(w).matrix)
         return curvature.riemann(self._factored(w), self._derivative(3, w))
 
+    @in_float64
     def covariant_riemann_tensor(self, base_point=None):
         """R_ijkl = g(R(∂_k, ∂_l) ∂_j, ∂_i): shape=[..., dim] -> shape=[..., dim, dim, dim, dim].
 
@@ -196,6 +227,7 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
             return curvature.constant_covariant_riemann(self._constant, self._factored(w).matrix)
         return curvature.covariant_riemann(self._factored(w), self._derivative(3, w))
 
+    @in_float64
     def ricci_tensor(self, base_point=None):
         """Ric_ik = R_ijk^j, summed over j: shape=[..., dim] -> shape=[..., dim, dim]."""
         w = self._point(base_point)
@@ -204,6 +236,7 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
             return 0.5 * self._constant * (self._space.dim - 1) * (g + anp.swapaxes(g, -1, -2))
         return curvature.ricci(self._factored(w), self._derivative(3, w))
 
+    @in_float64
     def scalar_curvature(self, base_point=None):
         """¼ (‖∇³R‖² - ‖tr ∇³R‖²), in the metric: shape=[..., dim] -> shape=[...]."""
         w = self._point(base_point)
@@ -211,27 +244,30 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
             return curvature.constant_scalar(self._constant, self._factored(w).matrix)
         return curvature.scalar(self._factored(w), self._derivative(3, w))
 
+    @in_float64
     def curvature(self, tangent_vec_a, tangent_vec_b, tangent_vec_c, base_point=None):
         """R(a, b) c, without the whole tensor: shapes=[..., dim] -> shape=[..., dim]."""
-        a, b, c = self._vectors(
-            tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b, tangent_vec_c=tangent_vec_c
-        )
         w = self._point(base_point)
+        a, b, c = self._vectors(
+            w, tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b, tangent_vec_c=tangent_vec_c
+        )
         if self._constant is not None:
             return curvature.constant_curvature(self._constant, self._factored(w).matrix, a, b, c)
         return curvature.curvature(self._factored(w), self._along(w), a, b, c)
 
+    @in_float64
     def curvature_derivative(
         self, tangent_vec_a, tangent_vec_b, tangent_vec_c, tangent_vec_d, base_point=None
     ):
         """(∇_a R)(b, c) d, from ∇⁴R: shapes=[..., dim] -> shape=[..., dim]."""
+        w = self._point(base_point)
         a, b, c, d = self._vectors(
+            w,
             tangent_vec_a=tangent_vec_a,
             tangent_vec_b=tangent_vec_b,
             tangent_vec_c=tangent_vec_c,
             tangent_vec_d=tangent_vec_d,
         )
-        w = self._point(base_point)
         if self._constant is not None:
             return 0.0 * curvature.constant_curvature(0.0, self._factored(w).matrix, a + d, b, c)
         fourth = self._derivative(4, w)
@@ -241,15 +277,20 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
 
         return curvature.curvature_derivative(self._factored(w), self._along(w), along_two, a, b, c, d)
 
+    @in_float64
     def sectional_curvature(self, tangent_vec_a, tangent_vec_b, base_point=None):
         """g(R(a, b) b, a) / (‖a‖² ‖b‖² - g(a, b)²), 0 for parallel vectors: shapes=[..., dim] -> [...]."""
-        a, b = self._vectors(tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b)
         w = self._point(base_point)
+        a, b = self._vectors(w, tangent_vec_a=tangent_vec_a, tangent_vec_b=tangent_vec_b)
         return curvature.sectional(self._factored(w), self._along(w), a, b, self._constant)
 
     def geodesic_equation(self, state):
         """(w, v) -> (v, -Γ(v, v)): shape=[..., 2, dim] -> shape=[..., 2, dim]."""
-        (state,) = self._vectors(state=state)
+        state = state if is_traced(state) else as_points("state", state, self._space.dim)
+        if state.ndim < 2 or state.shape[-2] != 2:
+            raise ShapeError(
+                f"state has shape {state.shape}, but must be [..., 2, {self._space.dim}]: (w, v)."
+            )
         w, v = self._point(state[..., 0, :]), state[..., 1, :]
         force = times(self._along(w)(v), v)[..., None]
         return anp.stack([v, -0.5 * self._factored(w).solve(force)[..., 0]], axis=-2)

@@ -10,7 +10,7 @@ from geomstats.geometry.diffeo import Diffeo
 from riemflow.errors import DomainError
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.legendre.function import LegendreFunction
-from riemflow.validation import as_points, require_kind
+from riemflow.validation import as_points, broadcast, require_kind, short
 
 
 class LegendreTransform(Diffeo):
@@ -92,8 +92,21 @@ class LegendreTransform(Diffeo):
 
 def _gradient(R: LegendreFunction, name: str, point: Any) -> np.ndarray:
     # A point traced by the autograd backend holds no numbers to check.
-    return R._gradient(point if hasattr(point, "_node") else R._inside(point, name))
+    if hasattr(point, "_node"):
+        return R._gradient(point)
+    point = R._inside(point, name)
+    with np.errstate(all="ignore"):
+        gradient = np.asarray(R._gradient(point))
+    lost = ~np.isfinite(gradient).all(axis=-1)
+    if lost.any():
+        raise DomainError(
+            f"{name} = {short(point[lost][0] if point.ndim > 1 else point)}: ∇{R.name} leaves the range of "
+            "float64 there: move it away from the boundary, or from infinity."
+        )
+    return gradient
 
 
 def _vectors(name: str, vectors: Any, metric: np.ndarray) -> np.ndarray:
-    return as_points(name, vectors, metric.shape[-1])
+    vectors = as_points(name, vectors, metric.shape[-1])
+    broadcast(vectors, metric[..., 0])
+    return vectors

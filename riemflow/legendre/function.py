@@ -14,6 +14,7 @@ from riemflow.validation import (
     as_count,
     as_number,
     as_points,
+    broadcast,
     check_vectorised,
     membership,
     require_inside,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Function = Callable[[np.ndarray], np.ndarray]
 
 EPS = np.finfo(np.float64).eps
+OVERFLOWN = 1e-10  # to which an integral must be right that stands for terms which overflow
 
 
 class Domain:
@@ -349,18 +351,29 @@ class LegendreFunction:
     def bregman_divergence(self, w: Any, w0: Any) -> np.ndarray:
         """D_R(w, w0) = R(w) - R(w0) - ∇R(w0)·(w - w0) ≥ 0: shapes=[..., d] -> shape=[...].
 
-        Where the terms cancel it is ``∫_0^1 (1 - s) δᵀ ∇²R(w0 + sδ) δ ds`` with δ = w - w0.
+        Where the terms cancel it is ``∫_0^1 (1 - s) δᵀ ∇²R(w0 + sδ) δ ds`` with δ = w - w0. It is infinite
+        where it, or the terms of points far from each other, leave the range of float64.
+
+        Raises
+        ------
+        DomainError
+            If a point lies outside the interior of dom R.
+        ShapeError
+            If the points' shapes do not fit.
         """
-        w, w0 = np.broadcast_arrays(self._inside(w), self._inside(w0, "w0"))
-        value, value0, slope = self._value(w), self._value(w0), self._gradient(w0) * (w - w0)
-        divergence = np.array(value - value0 - slope.sum(axis=-1))
-        rounding = 4 * EPS * (np.abs(value) + np.abs(value0) + np.abs(slope).sum(axis=-1))
-        cancels = ~(divergence > 1e6 * rounding)
-        if cancels.any():
-            near, error = _bregman_integral(self, w[cancels], w0[cancels])
-            # Of two results the more accurate; a difference below 0 is one lost in its rounding.
-            better = error <= rounding[cancels]
-            divergence[cancels] = np.where(better, near, np.maximum(divergence[cancels], 0.0))
+        w, w0 = broadcast(self._inside(w), self._inside(w0, "w0"))
+        with np.errstate(all="ignore"):
+            value, value0, slope = self._value(w), self._value(w0), self._gradient(w0) * (w - w0)
+            divergence = np.array(value - value0 - slope.sum(axis=-1))
+            rounding = 4 * EPS * (np.abs(value) + np.abs(value0) + np.abs(slope).sum(axis=-1))
+            cancels = ~(divergence > 1e6 * rounding)
+            if cancels.any():
+                near, error = _bregman_integral(self, w[cancels], w0[cancels])
+                terms, bound = divergence[cancels], rounding[cancels]
+                # Of two results the more accurate; a difference below 0 is one lost in its rounding.
+                better = error <= np.where(np.isfinite(bound), bound, OVERFLOWN * near)
+                terms = np.where(np.isnan(terms), np.inf, np.maximum(terms, 0.0))
+                divergence[cancels] = np.where(better, near, terms)
         return divergence if divergence.ndim else divergence[()]
 
     # Algebra; see riemflow.legendre.algebra.
@@ -435,6 +448,11 @@ def _bregman_integral(R: LegendreFunction, w: np.ndarray, w0: np.ndarray) -> tup
         nodes, weights = np.polynomial.legendre.leggauss(n)
         total = np.zeros(len(w))
         for s, weight in zip(0.5 * (nodes + 1.0), 0.5 * weights, strict=True):
-            total += weight * (1.0 - s) * np.einsum("ni,nij,nj->n", step, R._hessian(w0 + s * step), step)
+            at = w0 + s * step
+            # Next to the boundary rounding may leave a node outside.
+            inside, square = np.asarray(R._belongs(at)), np.full(len(w), np.nan)
+            change = step[inside]
+            square[inside] = np.einsum("ni,nij,nj->n", change, R._hessian(at[inside]), change)
+            total += weight * (1.0 - s) * square
         results.append(total)
     return results[1], np.abs(results[1] - results[0])

@@ -110,9 +110,9 @@ def _as_step(M: RiemannianSpace, step: Any) -> Step:
     DomainError
         If `step` is none of the three.
     """
-    if step == "exp":
+    if isinstance(step, str) and step == "exp":
         name, raw = "exp", lambda point, vector: M.space.metric.exp(vector, point)
-    elif step == "retraction":
+    elif isinstance(step, str) and step == "retraction":
         if M.frame is None and not M.projects:
             raise DomainError(
                 f"The space {M.name} has no projection that takes points near w_init to near it: take "
@@ -134,7 +134,12 @@ def _as_step(M: RiemannianSpace, step: Any) -> Step:
         if new.shape != M.shape or not np.isfinite(new).all():
             raise DomainError(f"{name} gives no finite point of shape {M.shape}")
         if M.frame is None:
-            return M.points(M.coordinates(new))  # rounding would add up
+            with np.errstate(all="ignore"):
+                new = M.points(M.coordinates(new))  # rounding would add up
+            # Of points too far away, as of the centre of a sphere, there is no projection.
+            if M.projects and not (np.isfinite(new).all() and M._belongs(new.ravel())):
+                raise DomainError(f"{name} gives a point that {M.name} does not project to itself")
+            return new
         if not M.belongs(M.coordinates(new)):
             raise DomainError(f"{name} leaves the space {M.name}")
         return new

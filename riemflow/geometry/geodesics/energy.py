@@ -203,7 +203,9 @@ def _climb(
         line = np.zeros(u[lost].shape)
         paths.replace(lost, type(paths)(paths.R, paths.grid, paths.w0[lost], paths.step[lost], line))
     settled = minimise(paths)
-    new = paths.initial_velocity()
+    # Next to the boundary rounding may leave even the line outside.
+    new, inside = np.full(velocity[rows].shape, np.inf), np.isfinite(paths.energy)
+    new[inside] = paths[inside].initial_velocity()
     change = new - velocity[rows]
     gap = np.sqrt(np.einsum("ni,nij,nj->n", change, paths.g[:, 0, 0], change))
     u[:], velocity[rows] = paths.u, new

@@ -11,7 +11,7 @@ from geomstats.numerics.geodesic import ExpSolver, LogSolver
 
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.geometry.geodesics.models import Geodesics
-from riemflow.validation import as_float, as_points, require_inside, short
+from riemflow.validation import as_float, as_points, broadcast, require_inside, short
 
 
 class GeodesicSolver(ExpSolver, LogSolver):
@@ -41,12 +41,12 @@ class GeodesicSolver(ExpSolver, LogSolver):
     def exp(self, tangent_vec, base_point):
         """exp_w(v), the point at time 1 of the geodesic from w with velocity v: shapes=[..., dim]."""
         v, w = self._vectors(tangent_vec, "tangent_vec"), self._points(base_point, "base_point")
-        return self._exp(*_broadcast(v, w))
+        return self._exp(*broadcast(v, w))
 
     def log(self, point, base_point):
         """The v with exp_w(v) = q, 0 if they are equal: shapes=[..., dim] -> shape=[..., dim]."""
         q, w = self._points(point, "point"), self._points(base_point, "base_point")
-        return self._log(*_broadcast(q, w))
+        return self._log(*broadcast(q, w))
 
     def transport(self, tangent_vec, base_point, direction=None, end_point=None):
         """A vector carried parallel along a geodesic, given by its velocity or its end point.
@@ -59,33 +59,34 @@ class GeodesicSolver(ExpSolver, LogSolver):
             )
         u, w = self._vectors(tangent_vec, "tangent_vec"), self._points(base_point, "base_point")
         if end_point is None:
-            u, w, v = _broadcast(u, w, self._vectors(direction, "direction"))
+            u, w, v = broadcast(u, w, self._vectors(direction, "direction"))
         else:
-            u, w, q = _broadcast(u, w, self._points(end_point, "end_point"))
+            u, w, q = broadcast(u, w, self._points(end_point, "end_point"))
             v = self._log(q, w)
         moved = u.copy()
         moves = (v != 0).any(axis=-1) & (u != 0).any(axis=-1)
-        moved[moves], reached = self._geodesics.transport(u[moves], v[moves], w[moves])
-        kept = np.isfinite(moved[moves]).all(axis=-1)
-        if self._geodesics.is_closed_form:
-            end, share = self._geodesics.exp(v[moves], w[moves])
-            kept, reached = kept & self._space.belongs(end), np.minimum(share, reached)
+        with np.errstate(all="ignore"):
+            moved[moves], reached = self._geodesics.transport(u[moves], v[moves], w[moves])
+            kept = np.isfinite(moved[moves]).all(axis=-1)
+            if self._geodesics.is_closed_form:
+                end, share = self._geodesics.exp(v[moves], w[moves])
+                kept, reached = kept & self._space.belongs(end), np.minimum(share, reached)
         self._require_reached(_unless_lost(reached, kept), moved, moves, v, w)
         return moved
 
     def geodesic_ivp(self, tangent_vec, base_point) -> Callable[[Any], np.ndarray]:
         """Return t -> exp(t · tangent_vec), t of any sign: shape=[n_times] -> shape=[..., n_times, dim]."""
         v, w = self._vectors(tangent_vec, "tangent_vec"), self._points(base_point, "base_point")
-        v, w = (rows[..., None, :] for rows in _broadcast(v, w))
+        v, w = (rows[..., None, :] for rows in broadcast(v, w))
 
         def path(t):
-            return self._exp(*_broadcast(_times(t)[:, None] * v, w))
+            return self._exp(*broadcast(_times(t)[:, None] * v, w))
 
         return path
 
     def geodesic_bvp(self, point, base_point) -> Callable[[Any], np.ndarray]:
         """As `geodesic_ivp`, for the geodesic that is at base_point at time 0 and at point at 1."""
-        q, w = _broadcast(self._points(point, "point"), self._points(base_point, "base_point"))
+        q, w = broadcast(self._points(point, "point"), self._points(base_point, "base_point"))
         v0, v1 = self._log(q, w), -self._log(w, q)
         (q, w, v0, v1) = (rows[..., None, :] for rows in (q, w, v0, v1))
 
@@ -93,9 +94,7 @@ class GeodesicSolver(ExpSolver, LogSolver):
             times = _times(t)[:, None]
             # From the nearer end: it is met exactly, and errors grow over half the way only.
             late = times > 0.5
-            return self._exp(
-                *_broadcast(np.where(late, (times - 1.0) * v1, times * v0), np.where(late, q, w))
-            )
+            return self._exp(*broadcast(np.where(late, (times - 1.0) * v1, times * v0), np.where(late, q, w)))
 
         return path
 
@@ -110,16 +109,18 @@ class GeodesicSolver(ExpSolver, LogSolver):
     def _exp(self, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         end = w.copy()
         moves = (v != 0).any(axis=-1)
-        end[moves], reached = self._geodesics.exp(v[moves], w[moves])
-        # A geodesic that is known for all times may still go where float64 cannot tell inside from out.
-        kept = np.asarray(self._space.belongs(end[moves]))
+        with np.errstate(all="ignore"):
+            end[moves], reached = self._geodesics.exp(v[moves], w[moves])
+            # A geodesic that is known for all times may still go where float64 cannot tell inside from out.
+            kept = np.asarray(self._space.belongs(end[moves]))
         self._require_reached(_unless_lost(reached, kept), end, moves, v, w)
         return end
 
     def _log(self, q: np.ndarray, w: np.ndarray) -> np.ndarray:
         vector = np.zeros(w.shape)
         apart = (q != w).any(axis=-1)
-        vector[apart], found = self._geodesics.log(q[apart], w[apart])
+        with np.errstate(all="ignore"):
+            vector[apart], found = self._geodesics.log(q[apart], w[apart])
         # Where the metric overflows, vectors underflow.
         found = found & np.isfinite(vector[apart]).all(axis=-1) & (vector[apart] != 0).any(axis=-1)
         if not found.all():
@@ -226,15 +227,8 @@ class GeodesicMetric:
 
 
 def _unless_lost(reached: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    return np.where(~kept & (reached == 1.0), np.nextafter(1.0, 0.0), reached)
-
-
-def _broadcast(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    try:
-        return np.broadcast_arrays(*arrays)
-    except ValueError as error:
-        shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ShapeError(f"Batches of shapes {shapes} do not broadcast together.") from error
+    # Where the metric overflows, the share itself may be NaN.
+    return np.where(~kept & ~(reached < 1.0), np.nextafter(1.0, 0.0), reached)
 
 
 def _times(t: Any) -> np.ndarray:

@@ -140,6 +140,24 @@ def test_a_step_out_of_the_space_ends_the_descent(step):
     assert caught.value.partial.w.shape == (1, 2)
 
 
+@pytest.mark.parametrize("step", ["retraction", lambda point, vector: 0.0 * point])
+def test_a_step_to_where_there_is_no_projection_ends_the_descent(step):
+    # Projected to the sphere, points too long to have a norm, and its centre, are no points of it.
+    with pytest.raises(ConvergenceError, match="does not project"):
+        rf.riemannian_gradient_descent(
+            Hypersphere(3), lambda x: 1e200 * rayleigh(x), START, 1.0, 3, step=step
+        )
+
+
+def test_tangent_vectors_that_are_not_finite_are_named():
+    class Broken(Hypersphere):
+        def to_tangent(self, vector, base_point):
+            return np.nan * vector
+
+    with pytest.raises(DomainError, match="to_tangent of Broken gives no finite vectors"):
+        rf.riemannian_gradient_descent(Broken(3), rayleigh, START, 0.1, 3)
+
+
 def test_minibatches_come_from_the_seed(rng):
     loss = rf.losses.LeastSquares(rng.standard_normal((8, 3)), rng.standard_normal(8))
     args = (Euclidean(3), loss, np.zeros(3), 0.05, 20)
@@ -153,6 +171,7 @@ def test_minibatches_come_from_the_seed(rng):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
+        ({"step": np.ones(3)}, DomainError, "'exp', 'retraction' or a callable"),
         ({"step": "expo"}, DomainError, "'exp', 'retraction' or a callable"),
         ({"step_size": -1.0}, DomainError, "step_size"),
         ({"n_steps": 0}, DomainError, "n_steps"),
@@ -164,7 +183,7 @@ def test_minibatches_come_from_the_seed(rng):
         ({"loss": rf.losses.Piecewise([1.0], [rf.losses.Linear(np.ones(4))] * 2)}, DomainError, "not time"),
         ({"step": lambda x, v: x[:2]}, ConvergenceError, "no finite point"),
     ],
-    ids=["step", "size", "steps", "shape", "off", "nan", "batch", "metric", "time", "callable"],
+    ids=["array", "step", "size", "steps", "shape", "off", "nan", "batch", "metric", "time", "callable"],
 )
 def test_bad_input_is_named(options, error, words):
     given = {"space": Hypersphere(3), "loss": rayleigh, "w_init": START, "step_size": 0.1, "n_steps": 2}
