@@ -29,14 +29,13 @@ def attributes(case, dual=False, metric=None):
     return {"space": space, "data_generator": Inside(space, sample, amplitude=8.0)}
 
 
-SOME = ["SimplexEntropy", "LorentzBarrier"]
+SOME = ["SimplexEntropy", "LorentzBarrier", "Dirichlet"]
 primal = {name: lambda case=case: attributes(case) for name, case in CASES.items()}
 dual = {f"{name}*": lambda case=case: attributes(case, True) for name, case in CASES.items()}
 few = {name: make for name, make in (primal | dual).items() if name.rstrip("*") in SOME}
 
 NOT_OFFERED = {"injectivity_radius_vec"}
 
-# Geodesics have tests of their own; their lengths are not known to have a lower bound.
 GEODESICS = ("exp", "log", "dist", "geodesic_", "parallel", "squared_dist")
 
 
@@ -46,6 +45,9 @@ def is_pointwise(name):
 
 test_open_set = suite(VectorSpaceOpenSetTestCase, few)
 test_metric = suite(RiemannianMetricTestCase, few, atol=1e-12, skip=NOT_OFFERED, only=is_pointwise)
+test_geodesics = suite(
+    RiemannianMetricTestCase, few, atol=1e-9, skip=NOT_OFFERED, only=lambda name: not is_pointwise(name)
+)
 test_every_open_set = pytest.mark.slow(suite(VectorSpaceOpenSetTestCase, primal | dual))
 test_every_metric = pytest.mark.slow(
     suite(
@@ -54,6 +56,15 @@ test_every_metric = pytest.mark.slow(
         atol=1e-12,
         skip=NOT_OFFERED,
         only=is_pointwise,
+    )
+)
+test_every_geodesic = pytest.mark.slow(
+    suite(
+        RiemannianMetricTestCase,
+        primal | dual,
+        atol=1e-9,
+        skip=NOT_OFFERED,
+        only=lambda name: not is_pointwise(name),
     )
 )
 
