@@ -49,6 +49,9 @@ class HessianManifold(VectorSpaceOpenSet):
     def __str__(self) -> str:
         return f"dom {self.legendre_function.name}"
 
+    def __repr__(self) -> str:
+        return f"HessianManifold({self.legendre_function.name})"
+
     @property
     def dual(self) -> HessianManifold:
         """The Hessian manifold of R*, to which ∇R is an isometry (`LegendreTransform`)."""

@@ -68,6 +68,9 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         self._constant = geodesics.curvature
         self.log_solver = self.exp_solver
 
+    def __repr__(self) -> str:
+        return f"HessianMetric({self.legendre_function.name})"
+
     # Base points are checked once, here; the derivatives of R are then those of each other to autograd.
 
     def _point(self, base_point: Any) -> Any:

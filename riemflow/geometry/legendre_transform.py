@@ -41,6 +41,9 @@ class LegendreTransform(Diffeo):
         self.space = HessianManifold(R)
         self.image_space = self.space.dual
 
+    def __repr__(self) -> str:
+        return f"LegendreTransform({self.legendre_function.name})"
+
     def __call__(self, base_point):
         """μ = ∇R(w): shape=[..., dim] -> shape=[..., dim]."""
         return _gradient(self.legendre_function, "base_point", base_point)

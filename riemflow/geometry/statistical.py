@@ -65,6 +65,9 @@ class NaturalToGeomstats(Diffeo):
         self._chart = _chart(family)
         self.image_space = self._chart.image_space
 
+    def __repr__(self) -> str:
+        return f"NaturalToGeomstats({self.family.name} -> {type(self.image_space).__name__})"
+
     def __call__(self, base_point):
         """Return geomstats' point: shape=[..., d] -> shape=[..., *image_space.shape]."""
         return self._chart.point(self.family._inside(base_point, "base_point"))

@@ -16,6 +16,7 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 from geomstats.geometry.spd_matrices import SPDAffineMetric, SPDMatrices
 from geomstats.information_geometry.normal import UnivariateNormalDistributions
 
+import riemflow as rf
 from riemflow.errors import ConvergenceError, DomainError, ShapeError
 from riemflow.geometry import HessianManifold, HessianMetric
 from riemflow.legendre import (
@@ -351,3 +352,15 @@ def test_shapes_and_errors_of_the_space():
     for wrong in ({"n_samples": 0}, {"n_samples": 2.5}, {"bound": 0.0}, {"bound": np.nan}):
         with pytest.raises(DomainError):
             space.random_point(**wrong)
+
+
+def test_objects_say_what_they_are_of():
+    R = rf.legendre.Gamma()
+    space = rf.HessianManifold(R)
+    shown = [repr(one) for one in (space, space.metric, rf.LegendreTransform(R), rf.NaturalToGeomstats(R))]
+    assert shown == [
+        "HessianManifold(Gamma)",
+        "HessianMetric(Gamma)",
+        "LegendreTransform(Gamma)",
+        "NaturalToGeomstats(Gamma -> GammaDistributions)",
+    ]

@@ -36,6 +36,8 @@ def alpha_geodesics(R: LegendreFunction, alpha: float) -> Geodesics:
 class Primal(Straight):
     """Straight in w, until they leave dom R."""
 
+    is_hadamard = False
+
     def __init__(self, R: LegendreFunction):
         self.R = R
 
