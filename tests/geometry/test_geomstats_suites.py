@@ -78,6 +78,10 @@ class Skew(HessianMetric):
     def metric_matrix(self, base_point=None):
         return super().metric_matrix(base_point) + np.triu(np.ones((self._space.dim,) * 2), 1)
 
+    def inner_product(self, tangent_vec_a, tangent_vec_b, base_point=None):
+        matrix = self.metric_matrix(base_point)
+        return np.einsum("...i,...ij,...j->...", tangent_vec_a, matrix, tangent_vec_b)
+
 
 class Foreign(HessianMetric):
     """The curvature of a connection that is not the metric's."""
