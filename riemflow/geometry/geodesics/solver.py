@@ -116,22 +116,43 @@ class GeodesicSolver(ExpSolver, LogSolver):
         self._require_reached(_unless_lost(reached, kept), end, moves, v, w)
         return end
 
+    def from_either_end(self, point, base_point) -> tuple[np.ndarray, np.ndarray]:
+        """The velocity of the geodesic between two points at one of its ends, and that end: shapes=[..., dim].
+
+        It is base_point, or point where only the way back was found: near a boundary one is the easier.
+        """
+        q, w = broadcast(self._points(point, "point"), self._points(base_point, "base_point"))
+        vector, found = self._try_log(q, w)
+        lost, end = ~found, w.copy()
+        if lost.any():
+            vector[lost], found[lost] = self._try_log(w[lost], q[lost])
+            end[lost] = q[lost]
+            self._require_found(found, vector, q, w)
+        return vector, end
+
     def _log(self, q: np.ndarray, w: np.ndarray) -> np.ndarray:
-        vector = np.zeros(w.shape)
+        vector, found = self._try_log(q, w)
+        self._require_found(found, vector, q, w)
+        return vector
+
+    def _try_log(self, q: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Velocities and whether they were found: shapes=[..., dim], [...]."""
+        vector, found = np.zeros(w.shape), np.ones(w.shape[:-1], bool)
         apart = (q != w).any(axis=-1)
         with np.errstate(all="ignore"):
-            vector[apart], found = self._geodesics.log(q[apart], w[apart])
+            vector[apart], joined = self._geodesics.log(q[apart], w[apart])
         # Where the metric overflows, vectors underflow.
-        found = found & np.isfinite(vector[apart]).all(axis=-1) & (vector[apart] != 0).any(axis=-1)
+        found[apart] = joined & np.isfinite(vector[apart]).all(axis=-1) & (vector[apart] != 0).any(axis=-1)
+        return vector, found
+
+    def _require_found(self, found: np.ndarray, vector: np.ndarray, q: np.ndarray, w: np.ndarray) -> None:
         if not found.all():
-            k = int(np.argmin(found))
             raise ConvergenceError(
-                f"No geodesic from base_point {short(w[apart][k])} to point {short(q[apart][k])} was found "
+                f"No geodesic from base_point {short(w[~found][0])} to point {short(q[~found][0])} was found "
                 f"in {self._space} ({int((~found).sum())} of {found.size} pairs): the shortest way may leave "
                 "the space, or come too near its boundary; take points closer together.",
                 partial=vector,
             )
-        return vector
 
     def _require_reached(self, reached, partial, moves, v, w) -> None:
         if (reached < 1.0).any():
@@ -186,9 +207,9 @@ class GeodesicMetric:
         ConvergenceError
             If no geodesic is found, or its length leaves the range of float64.
         """
-        log = self.exp_solver.log(point=point_b, base_point=point_a)
+        log, end = self.exp_solver.from_either_end(point=point_b, base_point=point_a)
         with np.errstate(all="ignore"):
-            squared = np.asarray(self.squared_norm(log, base_point=point_a))
+            squared = np.asarray(self.squared_norm(log, base_point=end))
         lost = ~np.isfinite(squared) | ((squared <= 0) & (log != 0).any(axis=-1))
         if lost.any():
             raise ConvergenceError(

@@ -332,3 +332,15 @@ def test_induced_metrics_transport_too():
         )
     back = metric.exp(-along, end)
     np.testing.assert_allclose(back, w, atol=1e-9)
+
+
+def test_a_distance_is_had_from_either_end():
+    """Between these Gamma distributions only one way is found; the length is that of both."""
+    metric = metric_of(Gamma())
+    a, b = np.array([0.03, -32.0]), np.array([32.0, -0.03])
+    distance = metric.norm(metric.log(b, a), a)
+    with pytest.raises(ConvergenceError, match="No geodesic"):
+        metric.log(a, b)
+    assert float(metric.dist(a, b)) == float(metric.dist(b, a)) == float(distance)
+    pairs = metric.dist(np.array([a, b, a]), np.array([b, a, a]))
+    np.testing.assert_array_equal(pairs, [distance, distance, 0.0])
