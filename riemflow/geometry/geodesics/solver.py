@@ -117,7 +117,7 @@ class GeodesicSolver(ExpSolver, LogSolver):
         return end
 
     def from_either_end(self, point, base_point) -> tuple[np.ndarray, np.ndarray]:
-        """The velocity of the geodesic between two points at one of its ends, and that end: shapes=[..., dim].
+        """The velocity at one of its ends of the geodesic between two points, and that end.
 
         It is base_point, or point where only the way back was found: near a boundary one is the easier.
         """
