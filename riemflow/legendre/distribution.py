@@ -80,7 +80,8 @@ class DistributionFamily(LegendreFunction):
     def log_prob(self, x: Any, theta: Any) -> np.ndarray:
         """ln p(x; θ) = θ·T(x) - R(θ) + ln h(x): shapes=[..., *sample_shape], [..., d] -> shape=[...].
 
-        The density for continuous x, the probability for discrete ones. Far out in θ its terms cancel.
+        The density for continuous x, the probability for discrete ones. Far out in θ its terms cancel; the
+        normal families take x - m instead.
 
         Batches of x and of θ are broadcast: x[:, None] and θ of shape [k, d] give a table of all pairs.
 
@@ -100,6 +101,9 @@ class DistributionFamily(LegendreFunction):
                 f"Batches of shape {many} of x and {members} of theta do not broadcast: for all pairs give x "
                 "an axis of length 1 for theta's."
             ) from error
+        return self._log_density(x, theta)
+
+    def _log_density(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
         return (self._statistics(x) * theta).sum(axis=-1) - self._value(theta) + self._log_base(x)
 
     def fit(self, data: Any) -> np.ndarray:
@@ -181,9 +185,22 @@ class DistributionFamily(LegendreFunction):
         theta : array, shape=[..., d]
         n : int
         rng : numpy Generator or seed, optional
+
+        Raises
+        ------
+        DomainError
+            If scipy.stats cannot draw from a member so near the edge of the family.
         """
         theta, n, rng = self._inside(theta, "theta"), as_count("n", n), np.random.default_rng(rng)
-        rows = [self.to_scipy(row).rvs(size=n, random_state=rng) for row in theta.reshape(-1, self.dim)]
+        rows = []
+        for row in theta.reshape(-1, self.dim):
+            try:
+                rows.append(self.to_scipy(row).rvs(size=n, random_state=rng))
+            except (ValueError, np.linalg.LinAlgError) as error:
+                raise DomainError(
+                    f"scipy.stats draws no samples of {self.name} at theta = {short(row)} ({error}): move it "
+                    "away from the edge of the family."
+                ) from error
         return np.reshape(rows, (*theta.shape[:-1], n, *self.sample_shape))
 
     def _require_equal(self, name: str, value: Any, wanted: float) -> None:

@@ -30,6 +30,10 @@ class Normal(DistributionFamily, Tilted):
 
     _scipy = stats.norm
 
+    def _log_density(self, x, theta):
+        half = -theta[..., 1]
+        return 0.5 * np.log(half / np.pi) - half * (x - 0.5 * theta[..., 0] / half) ** 2
+
     def _statistics(self, x):
         return np.stack([x, x * x], axis=-1)
 
@@ -148,6 +152,14 @@ class MultivariateNormal(DistributionFamily):
         h, triangle = self._split(w)
         inverse = self._log_det._whitening(-2.0 * triangle)
         return inverse, (inverse @ h[..., None])[..., 0]
+
+    def _log_density(self, x, theta):
+        h, triangle = self._split(theta)
+        lower = np.linalg.cholesky(self._log_det._matrix(-2.0 * triangle))
+        upper = np.swapaxes(lower, -1, -2)
+        gap = (upper @ x[..., None])[..., 0] - np.linalg.solve(lower, h[..., None])[..., 0]
+        log_root = np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
+        return log_root - 0.5 * ((gap * gap).sum(axis=-1) + self.n * LOG_2PI)
 
     def _directions(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How Σ^{-1} and h change along each coordinate, whitened: C [..., d, n, n] and u [..., d, n].

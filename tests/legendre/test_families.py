@@ -337,3 +337,27 @@ def test_bose_einstein_flat_coordinate_and_its_dual():
     # Γ-function-free check of the values: R + R* = θ w at θ = R'(w).
     theta = R.gradient(w)
     np.testing.assert_allclose(R(w) + R.conjugate(theta), (w * theta).sum(axis=-1), rtol=1e-9, atol=1e-12)
+
+
+def test_log_densities_keep_their_digits_far_out():
+    """θ·T - R cancels there: scipy.stats, and a product of normals, know better."""
+    theta = np.array([1e150, -1e150])
+    assert rf.legendre.Normal().log_prob(0.5, theta) == pytest.approx(0.5 * np.log(1e150 / np.pi), rel=1e-14)
+    shifted = rf.legendre.Normal().from_scipy(stats.norm(1e6, 1e-3))
+    x = 1e6 + 1e-3 * np.array([-1.0, 0.0, 2.0])
+    np.testing.assert_allclose(
+        rf.legendre.Normal().log_prob(x, shifted), stats.norm(1e6, 1e-3).logpdf(x), rtol=1e-6
+    )
+    family = rf.legendre.MultivariateNormal(2)
+    far = family.from_scipy(stats.multivariate_normal([1e6, -1e6], 1e-4 * np.eye(2)))
+    at = np.array([1e6 + 0.01, -1e6])
+    each = [stats.norm(m, 1e-2).logpdf(v) for m, v in zip((1e6, -1e6), at, strict=True)]
+    assert family.log_prob(at, far) == pytest.approx(sum(each), rel=1e-6)
+    # In the limit of large b, b x is a Gamma variable of shape a.
+    expected = stats.gamma(0.5, scale=1e-15).logpdf(2e-15)
+    assert rf.legendre.Beta().log_prob(2e-15, [0.5, 1e15]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_scipy_cannot_draw_is_an_error():
+    with pytest.raises(DomainError, match="draws no samples of Poisson at theta"):
+        rf.legendre.Poisson().sample([60.0], 3, rng=0)
