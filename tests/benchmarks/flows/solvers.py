@@ -164,8 +164,11 @@ def torch_dopri5(problem: Problem, cap: float) -> Solve:
                 raise Capped
             return problem.velocity(torch, x, Z, Y)
 
-        with torch.no_grad():
-            x = torchdiffeq.odeint(rhs, x_init, times, rtol=rtol, atol=rtol * problem.scale)
+        try:
+            with torch.no_grad():
+                x = torchdiffeq.odeint(rhs, x_init, times, rtol=rtol, atol=rtol * problem.scale)
+        except AssertionError:  # "underflow in dt": it has no status for a failure
+            return np.full(problem.reference.shape, np.nan)
         return problem.weights_of(x.numpy())
 
     return solve
