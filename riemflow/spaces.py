@@ -92,7 +92,7 @@ class RiemannianSpace:
         )
 
     def coordinates(self, points: np.ndarray) -> np.ndarray:
-        """c of points, shape=[..., *shape] -> [..., dim]; flat, shape=[..., size], where it is curved."""
+        """c of points, shape=[..., point_shape] -> [..., dim]; where it is curved the entries, [..., size]."""
         flat = points.reshape(*points.shape[: points.ndim - len(self.shape)], self.size)
         return flat if self.frame is None or self.has_vectors else flat @ self.frame.T
 
@@ -164,7 +164,7 @@ class RiemannianSpace:
         return np.array([float(np.reshape(value, ())) for value in each])
 
     def tangent_frame(self, point: np.ndarray) -> np.ndarray:
-        """An orthonormal basis of the tangent space at a point: shape=[*shape] -> [dim, size]."""
+        """An orthonormal basis of the tangent space at a point: shape=[point_shape] -> [dim, size]."""
         if self.frame is not None:
             return self.frame
         onto = self._tangent(np.eye(self.size), point)
@@ -190,7 +190,7 @@ class RiemannianSpace:
         return self._ask("to_tangent", to_tangent, flat, self.shape).reshape(-1, self.size)
 
     def gradient(self, point: np.ndarray, slope: np.ndarray, solve: Callable) -> np.ndarray:
-        """The tangent vector v with ``g(v, u) = slope·u`` for all tangent u: two [*shape] -> [*shape].
+        """The tangent vector v with ``g(v, u) = slope·u`` for all tangent u: all of shape [point_shape].
 
         Where the metric is the ambient one, that is slope's tangent part, which random tangent vectors
         confirm at the point. Else ``solve(gram, right side)`` solves in a basis of the tangent space.
@@ -210,7 +210,7 @@ class RiemannianSpace:
         return (solve(gram, frame @ flat) @ frame).reshape(self.shape)
 
     def tangent_part(self, point: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """The part of a covector that tangent vectors see: two [*shape] -> [*shape]."""
+        """The part of a covector that tangent vectors see: two [point_shape] -> [point_shape]."""
         frame = self.tangent_frame(point)
         return ((frame @ slope.ravel()) @ frame).reshape(self.shape)
 

@@ -37,13 +37,14 @@ def riemannian_gradient_flow(
     Parameters
     ----------
     space : geomstats manifold, equipped with a metric
-    loss : Loss, Piecewise, or callable, shape=[*shape] -> number
+        Its points are arrays of the shape `space.shape`, point_shape below.
+    loss : Loss, Piecewise, or callable, shape=[point_shape] -> number
         A callable takes one point of the space. A Loss is one of the point's entries, flattened.
-    w_init : array, shape=[*shape]
+    w_init : array, shape=[point_shape]
         One point of the space.
     t : float, increasing array, or np.inf
         At t = inf on a curved space, rest is judged by the movement alone.
-    gradient : callable, shape=[*shape] -> shape=[*shape], optional
+    gradient : callable, shape=[point_shape] -> shape=[point_shape], optional
         The Euclidean gradient ∂L/∂w of a callable, in the array that holds a point; automatic if left out.
     rtol, atol, method, until_loss, until_gradient, progress, throw
         As for `gradient_flow`; the gradient of `until_gradient` is that part of ∂L/∂w which is tangent.
@@ -51,7 +52,7 @@ def riemannian_gradient_flow(
     Returns
     -------
     Flow
-        With w of shape=[n, *shape].
+        With w of shape=[n, point_shape].
 
     Raises
     ------

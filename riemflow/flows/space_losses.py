@@ -20,11 +20,11 @@ class SpaceLoss(Loss):
     Parameters
     ----------
     space : RiemannianSpace
-    value : callable, shape=[*shape] -> number
+    value : callable, shape=[point_shape] -> number
         Written with autograd.numpy, unless its gradient is given.
-    gradient : callable, shape=[*shape] -> shape=[*shape], optional
+    gradient : callable, shape=[point_shape] -> shape=[point_shape], optional
         The entries ∂L/∂w_k of the Euclidean gradient in the array that holds a point.
-    start : array, shape=[*shape]
+    start : array, shape=[point_shape]
         Where they are checked.
 
     Raises
@@ -74,7 +74,7 @@ class SpaceLoss(Loss):
         )
 
     def slope(self, point: np.ndarray) -> np.ndarray:
-        """The Euclidean gradient at one point: shape=[*shape] -> shape=[*shape]."""
+        """The Euclidean gradient at one point: shape=[point_shape] -> shape=[point_shape]."""
         return np.asarray(self._slope_at(point), dtype=np.float64)
 
     def _value(self, w):

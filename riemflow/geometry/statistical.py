@@ -69,11 +69,11 @@ class NaturalToGeomstats(Diffeo):
         return f"NaturalToGeomstats({self.family.name} -> {type(self.image_space).__name__})"
 
     def __call__(self, base_point):
-        """Return geomstats' point: shape=[..., d] -> shape=[..., *image_space.shape]."""
+        """Return geomstats' point: shape=[..., d] -> shape=[..., image_shape]."""
         return self._chart.point(self.family._inside(base_point, "base_point"))
 
     def inverse(self, image_point):
-        """Return θ: shape=[..., *image_space.shape] -> shape=[..., d].
+        """Return θ: shape=[..., image_shape] -> shape=[..., d].
 
         Raises
         ------
@@ -94,12 +94,12 @@ class NaturalToGeomstats(Diffeo):
         return theta
 
     def tangent(self, tangent_vec, base_point=None, image_point=None):
-        """Push a vector forward: shape=[..., d] -> shape=[..., *image_space.shape]."""
+        """Push a vector forward: shape=[..., d] -> shape=[..., image_shape]."""
         theta, point = self._both(base_point, image_point)
         return self._chart.push(as_points("tangent_vec", tangent_vec, self.family.dim), theta, point)
 
     def inverse_tangent(self, image_tangent_vec, image_point=None, base_point=None):
-        """Pull a vector back: shape=[..., *image_space.shape] -> shape=[..., d]."""
+        """Pull a vector back: shape=[..., image_shape] -> shape=[..., d]."""
         theta, point = self._both(base_point, image_point)
         return self._chart.pull(self._array("image_tangent_vec", image_tangent_vec), theta, point)
 

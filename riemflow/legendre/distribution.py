@@ -36,11 +36,11 @@ class DistributionFamily(LegendreFunction):
         raise NotImplementedError
 
     def _log_base(self, x: np.ndarray) -> np.ndarray:
-        """ln h(x): shape=[..., *sample_shape] -> shape=[...]."""
+        """ln h(x): shape=[..., sample_shape] -> shape=[...]."""
         raise NotImplementedError
 
     def _supports(self, x: np.ndarray) -> np.ndarray:
-        """Tell whether p(x; θ) > 0: shape=[..., *sample_shape] -> bool, shape=[...]."""
+        """Tell whether p(x; θ) > 0: shape=[..., sample_shape] -> bool, shape=[...]."""
         raise NotImplementedError
 
     def _to_arguments(self, theta: np.ndarray) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class DistributionFamily(LegendreFunction):
         return x
 
     def statistics(self, x: Any) -> np.ndarray:
-        """T(x), the sufficient statistics: shape=[..., *sample_shape] -> shape=[..., d].
+        """T(x), the sufficient statistics: shape=[..., sample_shape] -> shape=[..., d].
 
         Raises
         ------
@@ -78,7 +78,7 @@ class DistributionFamily(LegendreFunction):
         return self._statistics(self._samples(x))
 
     def log_prob(self, x: Any, theta: Any) -> np.ndarray:
-        """ln p(x; θ) = θ·T(x) - R(θ) + ln h(x): shapes=[..., *sample_shape], [..., d] -> shape=[...].
+        """ln p(x; θ) = θ·T(x) - R(θ) + ln h(x): shapes=[..., sample_shape], [..., d] -> shape=[...].
 
         The density for continuous x, the probability for discrete ones. Far out in θ its terms cancel; the
         normal families take x - m instead.
@@ -107,7 +107,7 @@ class DistributionFamily(LegendreFunction):
         return (self._statistics(x) * theta).sum(axis=-1) - self._value(theta) + self._log_base(x)
 
     def fit(self, data: Any) -> np.ndarray:
-        """Maximise the likelihood: shape=[..., n, *sample_shape] -> θ, shape=[..., d].
+        """Maximise the likelihood: shape=[..., n, sample_shape] -> θ, shape=[..., d].
 
         It is ``θ = ∇R*(η)`` at the mean η of the statistics, the only maximum.
 
@@ -131,7 +131,7 @@ class DistributionFamily(LegendreFunction):
             )
 
     def negative_log_likelihood(self, data: Any) -> NegativeLogLikelihood:
-        """Return the loss ``L(θ) = -mean ln p(x; θ)`` of data, shape=[n, *sample_shape].
+        """Return the loss ``L(θ) = -mean ln p(x; θ)`` of data, shape=[n, sample_shape].
 
         ``∇L = ∇R(θ) - η̄`` with η̄ the mean of the statistics. Its natural gradient flow, which is the mirror
         flow of R, is ``η(t) = η̄ + e^{-t}(η(0) - η̄)`` in expectation parameters.
@@ -178,7 +178,7 @@ class DistributionFamily(LegendreFunction):
         return self._inside(theta, "theta of this distribution,")
 
     def sample(self, theta: Any, n: int, rng: Any = None) -> np.ndarray:
-        """Draw n samples of each member: θ, shape=[..., d] -> shape=[..., n, *sample_shape].
+        """Draw n samples of each member: θ, shape=[..., d] -> shape=[..., n, sample_shape].
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class NegativeLogLikelihood(Loss):
     Parameters
     ----------
     family : DistributionFamily
-    data : array, shape=[n, *sample_shape]
+    data : array, shape=[n, sample_shape]
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ class Descent:
     steps : int array, shape=[k]
         0, 1, …, the numbers of the iterates.
     w : array, shape=[k, d]
-        Weights, or the points of a space, shape=[k, *shape].
+        Weights, or the points of a space, shape=[k, point_shape].
     x : array, shape=[k, D], or None
         Parameters, of gradient descent.
     mu : array, shape=[k, d], or None

@@ -40,9 +40,10 @@ def riemannian_gradient_descent(
     Parameters
     ----------
     space : geomstats manifold, equipped with a metric
-    loss : Loss, or callable, shape=[*shape] -> number
+        Its points are arrays of the shape `space.shape`, point_shape below.
+    loss : Loss, or callable, shape=[point_shape] -> number
         As for `riemannian_gradient_flow`, and so is `gradient`.
-    w_init : array, shape=[*shape]
+    w_init : array, shape=[point_shape]
         One point of the space.
     step_size : float, array of shape [n_steps], callable k -> float, or Backtracking
         η_k > 0.
@@ -58,7 +59,7 @@ def riemannian_gradient_descent(
     Returns
     -------
     Descent
-        With w of shape=[k, *shape].
+        With w of shape=[k, point_shape].
 
     Raises
     ------
