@@ -92,7 +92,7 @@ class RiemannianSpace:
         )
 
     def coordinates(self, points: np.ndarray) -> np.ndarray:
-        """c of points, shape=[..., point_shape] -> [..., dim]; where it is curved the entries, [..., size]."""
+        """c of points, shape=[..., point_shape] -> [..., dim]; where it is curved its entries, [size]."""
         flat = points.reshape(*points.shape[: points.ndim - len(self.shape)], self.size)
         return flat if self.frame is None or self.has_vectors else flat @ self.frame.T
 
