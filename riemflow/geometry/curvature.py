@@ -10,8 +10,26 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotrs
 
-from riemflow.autodiff import anp, untraced
+from riemflow.autodiff import anp, is_traced, untraced
+
+
+def numpy_for(*arrays: Any) -> Any:
+    """NumPy, or autograd's, which costs as much as the work itself, where autograd traces."""
+    return anp if any(map(is_traced, arrays)) else np
+
+
+def _is_one(matrix: Any) -> bool:
+    """Whether it is one matrix, of plain numbers: LAPACK itself then takes a tenth of NumPy's time."""
+    return not is_traced(matrix) and matrix.ndim == 2
+
+
+def _one_lower(matrix: np.ndarray) -> np.ndarray:
+    lower, failed = dpotrf(matrix, lower=1, clean=1)
+    if failed:
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    return lower
 
 
 class FactoredMetric:
@@ -31,21 +49,24 @@ class FactoredMetric:
             raise np.linalg.LinAlgError("Matrix is not positive definite")
         # The result does not depend on the scale, so to autograd it is a constant.
         self._scale = (1.0 / np.sqrt(diagonal))[..., None]
-        self._lower = anp.linalg.cholesky(self._scale * g * np.swapaxes(self._scale, -1, -2))
-        self._upper = anp.swapaxes(self._lower, -1, -2)
+        self._scaled = self._scale * g * np.swapaxes(self._scale, -1, -2)
+        self._lower = _one_lower(self._scaled) if _is_one(g) else numpy_for(g).linalg.cholesky(self._scaled)
+        self._upper = numpy_for(g).swapaxes(self._lower, -1, -2)
         self.matrix = g
 
     def whiten(self, b: Any) -> Any:
         """L⁻¹ S b for columns b, shape=[..., d, m]: whiten(b)ᵀ whiten(c) = bᵀ g⁻¹ c."""
-        return anp.linalg.solve(self._lower, self._scale * b)
+        return numpy_for(self._lower, b).linalg.solve(self._lower, self._scale * b)
 
     def colour(self, b: Any) -> Any:
         """S L⁻ᵀ b for columns b, shape=[..., d, m], the transpose of `whiten`."""
-        return self._scale * anp.linalg.solve(self._upper, b)
+        return self._scale * numpy_for(self._upper, b).linalg.solve(self._upper, b)
 
     def solve(self, b: Any) -> Any:
         """g⁻¹ b for columns b: shape=[..., d, m]."""
-        return self.colour(self.whiten(b))
+        if _is_one(self._lower) and _is_one(b):
+            return self._scale * dpotrs(self._lower, self._scale * b, lower=1)[0]
+        return self._scale * numpy_for(self._scaled, b).linalg.solve(self._scaled, self._scale * b)
 
     def root(self, v: Any) -> Any:
         """Lᵀ S⁻¹ v for vectors v, shape=[..., d]: its square is g(v, v)."""
@@ -59,54 +80,60 @@ def times(matrix: Any, vector: Any) -> Any:
 
 def christoffels(g: FactoredMetric, third: Any) -> Any:
     """Γ^k_ij = ½ g^{kl} ∂_lij R: shape=[..., d, d, d], k first, exactly symmetric in i and j."""
+    xp = numpy_for(third)
     gamma = _on_first_axis(g.solve, 0.5 * third, 3)
-    return 0.5 * (gamma + anp.swapaxes(gamma, -1, -2))
+    return 0.5 * (gamma + xp.swapaxes(gamma, -1, -2))
 
 
 def christoffels_jacobian(g: FactoredMetric, third: Any, fourth: Any) -> Any:
     """∂_m Γ^k_ij = g^{kp} (½ ∂_pijm R - ∂_pqm R Γ^q_ij): shape=[..., d, d, d, d], m last."""
+    xp = numpy_for(third)
     d, batch = third.shape[-1], third.shape[:-3]
-    gamma = anp.reshape(christoffels(g, third), (*batch, d, d * d))
-    change = anp.reshape(anp.reshape(third, (*batch, d * d, d)) @ gamma, (*batch, d, d, d, d))
-    jacobian = _on_first_axis(g.solve, 0.5 * fourth - anp.moveaxis(change, -3, -1), 4)
-    return 0.5 * (jacobian + anp.swapaxes(jacobian, -2, -3))
+    gamma = xp.reshape(christoffels(g, third), (*batch, d, d * d))
+    change = xp.reshape(xp.reshape(third, (*batch, d * d, d)) @ gamma, (*batch, d, d, d, d))
+    jacobian = _on_first_axis(g.solve, 0.5 * fourth - xp.moveaxis(change, -3, -1), 4)
+    return 0.5 * (jacobian + xp.swapaxes(jacobian, -2, -3))
 
 
 def covariant_riemann(g: FactoredMetric, third: Any) -> Any:
     """R_ijkl = A_il,jk - A_ik,jl: shape=[..., d, d, d, d], with exact symmetries."""
+    xp = numpy_for(third)
     d = third.shape[-1]
     rows, columns = np.triu_indices(d)
     pair = np.zeros((d, d), int)
     pair[rows, columns] = pair[columns, rows] = np.arange(len(rows))
     half = 0.5 * g.whiten(third[..., rows, columns])
-    A = anp.swapaxes(half, -1, -2) @ half
-    A = 0.5 * (A + anp.swapaxes(A, -1, -2))
+    A = xp.swapaxes(half, -1, -2) @ half
+    A = 0.5 * (A + xp.swapaxes(A, -1, -2))
     product = A[..., pair[:, None, None, :], pair[None, :, :, None]]
-    return product - anp.swapaxes(product, -1, -2)
+    return product - xp.swapaxes(product, -1, -2)
 
 
 def riemann(g: FactoredMetric, third: Any) -> Any:
     """R_ijk^l = dw^l(R(∂_j, ∂_k) ∂_i): shape=[..., d, d, d, d], exactly skew in j and k."""
-    raised = anp.moveaxis(_on_first_axis(g.solve, covariant_riemann(g, third), 4), -4, -1)
-    return 0.5 * (raised - anp.swapaxes(raised, -2, -3))
+    xp = numpy_for(third)
+    raised = xp.moveaxis(_on_first_axis(g.solve, covariant_riemann(g, third), 4), -4, -1)
+    return 0.5 * (raised - xp.swapaxes(raised, -2, -3))
 
 
 def ricci(g: FactoredMetric, third: Any) -> Any:
     """Ric_ik = R_ijk^j = Γ^j_km Γ^m_ji - Γ^j_jm Γ^m_ik, summed over j and m: shape=[..., d, d]."""
+    xp = numpy_for(third)
     d, batch = third.shape[-1], third.shape[:-3]
     gamma = christoffels(g, third)
-    turned = anp.swapaxes(gamma, -3, -2)
-    product = anp.reshape(turned, (*batch, d, d * d)) @ anp.reshape(turned, (*batch, d * d, d))
-    ricci = product - anp.sum(_trace(gamma)[..., :, None, None] * gamma, axis=-3)
-    return 0.5 * (ricci + anp.swapaxes(ricci, -1, -2))
+    turned = xp.swapaxes(gamma, -3, -2)
+    product = xp.reshape(turned, (*batch, d, d * d)) @ xp.reshape(turned, (*batch, d * d, d))
+    ricci = product - xp.sum(_trace(gamma)[..., :, None, None] * gamma, axis=-3)
+    return 0.5 * (ricci + xp.swapaxes(ricci, -1, -2))
 
 
 def scalar(g: FactoredMetric, third: Any) -> Any:
     """¼ (‖∇³R‖² - ‖tr ∇³R‖²), norms and trace those of the metric: shape=[...]."""
+    xp = numpy_for(third)
     for _ in range(3):
         # Whitens the first axis and puts it last: three turns do all of them.
-        third = anp.moveaxis(_on_first_axis(g.whiten, third, 3), -3, -1)
-    return 0.25 * (anp.sum(third**2, axis=(-3, -2, -1)) - anp.sum(_trace(third) ** 2, axis=-1))
+        third = xp.moveaxis(_on_first_axis(g.whiten, third, 3), -3, -1)
+    return 0.25 * (xp.sum(third**2, axis=(-3, -2, -1)) - xp.sum(_trace(third) ** 2, axis=-1))
 
 
 def curvature(g: FactoredMetric, along: Callable[[Any], Any], x: Any, y: Any, z: Any) -> Any:
@@ -210,10 +237,12 @@ def _solve_vector(g: FactoredMetric, v: Any) -> Any:
 
 def _trace(tensor: Any) -> Any:
     """Over the first two of the last three axes."""
-    return anp.sum(tensor * np.eye(tensor.shape[-1])[:, :, None], axis=(-3, -2))
+    return numpy_for(tensor).sum(tensor * np.eye(tensor.shape[-1])[:, :, None], axis=(-3, -2))
 
 
 def _on_first_axis(apply: Callable[[Any], Any], tensor: Any, order: int) -> Any:
     """A map of columns [..., d, m] on the first of the last `order` axes, all of length d."""
     d, batch = tensor.shape[-1], tensor.shape[: tensor.ndim - order]
-    return anp.reshape(apply(anp.reshape(tensor, (*batch, d, d ** (order - 1)))), tensor.shape)
+    return numpy_for(tensor).reshape(
+        apply(numpy_for(tensor).reshape(tensor, (*batch, d, d ** (order - 1)))), tensor.shape
+    )

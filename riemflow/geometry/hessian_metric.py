@@ -82,6 +82,8 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
     def _derivative(self, order: int, point: Any) -> Any:
         """∇²R, ∇³R or ∇⁴R at checked points."""
         R = self.legendre_function
+        if not is_traced(point):
+            return _Finite(R, order)(point)
         return chain(point, tuple(_Finite(R, k) for k in range(order, 5)))
 
     def _factored(self, point: Any) -> FactoredMetric:
