@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from functools import cache
@@ -541,3 +542,10 @@ def test_autograd_backend_agrees():
     assert run.returncode == 0, run.stderr
     here = submanifold("Lorentz").metric.mean_curvature_vector(np.array([[0.3, 0.7], [-0.1, 1.2]]))
     np.testing.assert_array_equal(np.array(eval(run.stdout)), here)
+
+
+def test_a_submanifold_is_pickled():
+    F = rf.embed(legendre.LogSumExp(2) + 0.1 * legendre.SquaredNorm(2), rf.Box([-0.5, -0.5], [0.5, 0.5]))
+    M = EmbeddedSubmanifold(F)
+    w, v = np.array([0.1, 0.2]), np.array([0.1, -0.2])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(M)).metric.exp(v, w), M.metric.exp(v, w))

@@ -23,18 +23,18 @@ class EmbeddedGeodesics(Integrated):
     """Geodesics ``w'' = -J⁺∂²F(w', w')`` of ∂Fᵀ∂F, from F alone, whether its metric is a Hessian or not."""
 
     def __init__(self, F: IsometricEmbedding):
-        def metric(w):
-            J = F._jacobian(w)
-            return np.swapaxes(J, -1, -2) @ J
-
-        def spread(w, v, u):
-            _, J, second = F._jet(w)
-            Q, R = tangent_frame(J)
-            turn = (second @ v[..., None, :, None])[..., 0] @ u[..., None]
-            return -np.linalg.solve(R, np.swapaxes(Q, -1, -2) @ turn)[..., 0]
-
-        super().__init__(metric, F._belongs, spread)
         self.embedding = F
+        super().__init__(self._metric, F._belongs, self._spread)
+
+    def _metric(self, w):
+        J = self.embedding._jacobian(w)
+        return np.swapaxes(J, -1, -2) @ J
+
+    def _spread(self, w, v, u):
+        _, J, second = self.embedding._jet(w)
+        Q, R = tangent_frame(J)
+        turn = (second @ v[..., None, :, None])[..., 0] @ u[..., None]
+        return -np.linalg.solve(R, np.swapaxes(Q, -1, -2) @ turn)[..., 0]
 
     def log(self, q, w):
         return joined(self.embedding, q, w, EmbeddedPaths)
