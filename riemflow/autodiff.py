@@ -115,7 +115,7 @@ def untraced(x: Any) -> Any:
 def chain(x: Any, functions: tuple[Function, ...]) -> Any:
     """functions[0](x), whose derivative is to autograd functions[1](x), and so on down the chain.
 
-    It takes functions that autograd cannot see into to it; they map [..., m] to [..., k, l], and then to
+    It takes functions that autograd cannot see into to it; they map [..., m] to [..., k, l], say, and then to
     [..., k, l, m] and so on. At the end of the chain autograd is refused.
     """
     if not functions:

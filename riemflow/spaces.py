@@ -129,33 +129,34 @@ class RiemannianSpace:
                 return self._ask("g", lambda w: self.space.metric.metric_matrix(base_point=w), flat, (d, d))
             except NotImplementedError:
                 self._one_by_one.add("no matrix")
-        rows = [self.gram(self.frame, point) for point in flat.reshape(-1, self.size)]
-        return np.array(rows).reshape(*flat.shape[:-1], d, d)
+        return self.gram(self.frame, flat.reshape(-1, self.size)).reshape(*flat.shape[:-1], d, d)
 
-    def gram(self, vectors: np.ndarray, point: np.ndarray) -> np.ndarray:
-        """Inner products of tangent vectors, shape=[k, size], at one point: shape=[k, k]."""
-        k = len(vectors)
+    def gram(self, vectors: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Inner products of vectors, shape=[k, size], tangent at all of n points: shape=[n, k, k]."""
+        n, k = len(points), len(vectors)
         rows, columns = np.triu_indices(k)
-        products = self._products(vectors[rows], vectors[columns], point)
-        gram = np.empty((k, k))
-        gram[rows, columns] = gram[columns, rows] = products
+        pairs = (np.tile(vectors[some], (n, 1)) for some in (rows, columns))
+        products = self._products(*pairs, np.repeat(points, len(rows), axis=0)).reshape(n, -1)
+        gram = np.empty((n, k, k))
+        gram[:, rows, columns] = gram[:, columns, rows] = products
         return gram
 
-    def _products(self, a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
-        """Inner products of pairs of tangent vectors, shape=[m, size], at one point: shape=[m]."""
-        m, shape = len(a), self.shape
+    def _products(self, a: np.ndarray, b: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Inner products of pairs of tangent vectors at points, all of shape=[m, size]: shape=[m]."""
+        a, b, at = (x.reshape(-1, *self.shape) for x in (a, b, points))
+        product = self.space.metric.inner_product
         try:
             if "products" not in self._one_by_one:
-                at = np.broadcast_to(point.reshape(shape), (m, *shape)).copy()
-                products = self.space.metric.inner_product(a.reshape(m, *shape), b.reshape(m, *shape), at)
-                if np.shape(products) == (m,):
-                    return np.asarray(products, dtype=np.float64)
+                try:
+                    found = np.asarray(product(a, b, at), dtype=np.float64)
+                except NotImplementedError:
+                    raise
+                except MISUSE:
+                    found = None
+                if found is not None and found.shape == (len(a),):
+                    return found
                 self._one_by_one.add("products")
-            at = point.reshape(shape)
-            each = [
-                self.space.metric.inner_product(u.reshape(shape), v.reshape(shape), at)
-                for u, v in zip(a, b, strict=True)
-            ]
+            each = [product(*three) for three in zip(a, b, at, strict=True)]
         except NotImplementedError as error:
             raise DomainError(
                 f"The metric of {self.name} has no metric matrix and no inner product ({error}): give g(w) "
@@ -200,13 +201,17 @@ class RiemannianSpace:
             witnesses = np.random.default_rng(0).standard_normal((N_WITNESSES, self.size))
             part, *tangents = self._tangent(np.concatenate([flat[None], witnesses]), point)
             tangents = np.array(tangents)
-            found = self._products(np.broadcast_to(part, tangents.shape), tangents, point)
+            pair = (np.broadcast_to(part, tangents.shape).copy(), tangents)
+            found = self._products(*pair, np.tile(point.ravel(), (len(tangents), 1)))
             lengths = np.linalg.norm(flat) * np.linalg.norm(tangents, axis=-1)
             if (np.abs(found - tangents @ flat) <= AGREEMENT * lengths).all():
                 return part.reshape(self.shape)
             self._induced = False
         frame = self.tangent_frame(point)
-        gram = self.matrix(self.coordinates(point)) if self.frame is not None else self.gram(frame, point)
+        if self.frame is not None:
+            gram = self.matrix(self.coordinates(point))
+        else:
+            gram = self.gram(frame, point.reshape(1, -1))[0]
         return (solve(gram, frame @ flat) @ frame).reshape(self.shape)
 
     def tangent_part(self, point: np.ndarray, slope: np.ndarray) -> np.ndarray:

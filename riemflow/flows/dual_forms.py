@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cholesky, qr
-from scipy.sparse import issparse
 
 from riemflow.flows.rest import EPS, MOST, Linearised, along, terms, under_cometric
 from riemflow.flows.solution import Flow, run_flow
-from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.function import LegendreFunction, times_transposed
 from riemflow.legendre.separable import Separable
 from riemflow.losses import LinearModelLoss, Loss, Piecewise
 from riemflow.parametrizations.parametrization import Parametrization
@@ -216,16 +215,12 @@ class RowSpace:
 
 def _null_space(Z: Any) -> np.ndarray | None:
     """Orthonormal ν with Zᵀν = 0 to rounding, shape=[n, k], or None."""
-    gram = Z @ Z.T
-    gram = np.asarray(gram.toarray() if issparse(gram) else gram)
+    gram = times_transposed(Z, Z)
     lengths = np.sqrt(np.diagonal(gram))
     if not lengths.any() or not np.isfinite(gram).all():
         return None
-    try:
-        if lengths.all() and np.diagonal(cholesky(gram / lengths[:, None] / lengths)).min() > INDEPENDENT:
-            return None
-    except np.linalg.LinAlgError:
-        pass
+    if lengths.all() and _are_independent(gram / lengths[:, None] / lengths):
+        return None
     size = float(lengths.max())
     values, vectors = np.linalg.eigh(gram / size**2)
     # Products of rows square their condition: of the candidates Z itself decides.
@@ -235,6 +230,14 @@ def _null_space(Z: Any) -> np.ndarray | None:
     _, singular, turn = np.linalg.svd(images, full_matrices=False)
     null = vectors @ turn[singular <= max(Z.shape) * EPS * size].T
     return null if null.shape[1] else None
+
+
+def _are_independent(gram: np.ndarray) -> bool:
+    """Whether unit rows are, by far, as their Gram matrix tells; a False may be for its rounding."""
+    try:
+        return bool(np.diagonal(cholesky(gram)).min() > INDEPENDENT)
+    except np.linalg.LinAlgError:
+        return False
 
 
 def _norm(Z: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from geomstats.geometry.connection import Connection
 
 from riemflow.geometry.geodesics.alpha import alpha_geodesics
-from riemflow.geometry.geodesics.solver import GeodesicSolver
+from riemflow.geometry.geodesics.solver import GeodesicConnection, GeodesicSolver
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.geometry.hessian_metric import HessianMetric, in_float64
 from riemflow.validation import as_number, require_kind
@@ -54,7 +54,7 @@ def amari_chentsov_tensor(space: HessianManifold, base_point: Any) -> np.ndarray
     return HessianMetric(space).inner_product_derivative_matrix(base_point)
 
 
-class AlphaConnection(Connection):
+class AlphaConnection(GeodesicConnection, Connection):
     """Amari's α-connection of a Hessian manifold, ``Γ^(α)k_ij = (1 - α)/2 · g^{kl} ∂_l ∂_i ∂_j R``.
 
     α = 1 is the primal flat connection, whose geodesics are straight in w; α = -1 the dual one, straight in
@@ -118,29 +118,3 @@ class AlphaConnection(Connection):
             R_ijk^l = dw^l(R(∂_j, ∂_k) ∂_i), the contravariant index last, as in geomstats.
         """
         return (1.0 - self.alpha) * ((1.0 + self.alpha) * self._levi_civita.riemann_tensor(base_point))
-
-    def parallel_transport(self, tangent_vec, base_point, direction=None, end_point=None):
-        """Transport by this connection along one of its own geodesics, ``u' = -Γ^(α)(w', u)``.
-
-        Parameters
-        ----------
-        tangent_vec : array-like, shape=[..., dim]
-            The vector that is carried.
-        base_point : array-like, shape=[..., dim]
-        direction : array-like, shape=[..., dim], optional
-            The geodesic's velocity, followed to time 1.
-        end_point : array-like, shape=[..., dim], optional
-            The geodesic's end, instead of `direction`.
-
-        Returns
-        -------
-        transported : array-like, shape=[..., dim]
-
-        Raises
-        ------
-        ConvergenceError
-            If the geodesic leaves the space, or none to end_point is found.
-        ValueError
-            Unless one of direction and end_point is given.
-        """
-        return self.exp_solver.transport(tangent_vec, base_point, direction, end_point)

@@ -10,7 +10,6 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from riemflow.autodiff import is_traced, untraced
 from riemflow.errors import ShapeError
-from riemflow.geometry.curvature import FactoredMetric
 from riemflow.geometry.hessian_metric import HessianMetric
 from riemflow.legendre.function import LegendreFunction, least_eigenvalue
 from riemflow.validation import as_count, as_number, as_points, require_kind
@@ -216,7 +215,7 @@ class HessianManifold(VectorSpaceOpenSet):
         Raises
         ------
         DomainError
-            If a base point lies outside.
+            If a base point lies outside, or ∇²R is singular there in float64.
         ShapeError
             If n_samples is neither 1 nor the number of base points in a batch.
         """
@@ -230,7 +229,7 @@ class HessianManifold(VectorSpaceOpenSet):
             )
         batch = (n_samples,) if n_samples > 1 and point.ndim == 1 else point.shape[:-1]
         normal = np.asarray(gs.random.normal(size=(*batch, self.dim, 1)))
-        return FactoredMetric(R._hessian(point)).colour(normal)[..., 0]
+        return HessianMetric(self)._factored(point).colour(normal)[..., 0]
 
 
 def _regular(R: LegendreFunction, w: np.ndarray) -> np.ndarray:

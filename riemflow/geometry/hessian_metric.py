@@ -300,11 +300,6 @@ class HessianMetric(GeodesicMetric, RiemannianMetric):
         force = times(self._along(w)(v), v)[..., None]
         return anp.stack([v, -0.5 * self._factored(w).solve(force)[..., 0]], axis=-2)
 
-    def geodesic_acceleration(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """-Γ(v, v): shapes=[..., dim] -> shape=[..., dim]. Raw, for the inside of integrations."""
-        force = self.legendre_function._third_along(position, velocity) @ velocity[..., None]
-        return -0.5 * np.linalg.solve(self.legendre_function._hessian(position), force)[..., 0]
-
 
 class _Finite:
     """w -> ∇ᵏR(w), refused where float64 does not hold it. To be pickled it is a class."""

@@ -157,10 +157,6 @@ class InducedMetric(GeodesicMetric, RiemannianMetric):
         lifted = self._space._lifted
         return np.moveaxis(lifted._metric_derivative(lifted._inside(base_point, "base_point")), -3, -1)
 
-    def geodesic_acceleration(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """-Γ(v, v): shapes=[..., dim] -> shape=[..., dim]. Raw, for the inside of integrations."""
-        return self._spread(position, velocity, velocity)
-
     def _spread(self, w: np.ndarray, v: np.ndarray, u: np.ndarray) -> np.ndarray:
         """-Γ(v, u), with ∂_k g_ij in the order kij: ``2g Γ(v, u) = ∂_v g u + ∂_u g v - ∇⟨v, u⟩``."""
         derivative = self._space._lifted._metric_derivative(w)

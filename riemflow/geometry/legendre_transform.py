@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from geomstats.geometry.diffeo import Diffeo
 
+from riemflow.autodiff import chain, is_traced, untraced
 from riemflow.errors import DomainError
 from riemflow.geometry.hessian_manifold import HessianManifold
 from riemflow.legendre.function import LegendreFunction
@@ -94,9 +95,9 @@ class LegendreTransform(Diffeo):
 
 
 def _gradient(R: LegendreFunction, name: str, point: Any) -> np.ndarray:
-    # A point traced by the autograd backend holds no numbers to check.
-    if hasattr(point, "_node"):
-        return R._gradient(point)
+    if is_traced(point):
+        R._inside(untraced(point), name)
+        return chain(point, (R._gradient, R._hessian, R._third, R._fourth))
     point = R._inside(point, name)
     with np.errstate(all="ignore"):
         gradient = np.asarray(R._gradient(point))

@@ -15,7 +15,8 @@ class SubmanifoldMetric(GeodesicMetric, PullbackMetric):
 
     ``Γ = J⁺∂²F``; what is left, ``II = (1 - JJ⁺)∂²F``, is the second fundamental form, and by the Gauss
     equation its products are the curvature. Geodesics are integrated by DOP853 with relative tolerance
-    1e-12, and those between two points are paths of least energy among polynomials, to 1e-12.
+    1e-12, and those between two points are paths of least energy among piecewise polynomials, to 1e-9 or
+    better.
 
     Parameters
     ----------

@@ -73,7 +73,8 @@ class CenteredNormal(DistributionFamily, Scaled):
     def __init__(self, n: int):
         self.n = as_count("n", n)
         d = self.n * (self.n + 1) // 2
-        super().__init__(0.5, Composed(LogDet(self.n), -2.0 * np.eye(d)))
+        self._log_det = LogDet(self.n)
+        super().__init__(0.5, Composed(self._log_det, -2.0 * np.eye(d)))
         self.name = "CenteredNormal"
         self.sample_shape = (self.n,)
         self._upper = np.triu_indices(self.n)
@@ -83,10 +84,7 @@ class CenteredNormal(DistributionFamily, Scaled):
 
     def _matrix(self, theta: np.ndarray) -> np.ndarray:
         """Θ, symmetric: shape=[..., d] -> shape=[..., n, n]."""
-        matrix = np.empty((*theta.shape[:-1], self.n, self.n))
-        matrix[..., self._upper[0], self._upper[1]] = theta
-        matrix[..., self._upper[1], self._upper[0]] = theta
-        return matrix
+        return self._log_det._matrix(theta)
 
     def _covariance(self, theta: np.ndarray) -> np.ndarray:
         """Σ = (-2Θ)^{-1}: shape=[..., d] -> shape=[..., n, n]."""
@@ -136,7 +134,7 @@ class MultivariateNormal(DistributionFamily):
 
     def __init__(self, n: int):
         self._centred = CenteredNormal(n)
-        self.n, self._log_det = self._centred.n, LogDet(n)
+        self.n, self._log_det = self._centred.n, self._centred._log_det
         interior = np.concatenate([np.zeros(self.n), self._centred.domain.interior])
         self._define(len(interior), name="MultivariateNormal", interior=interior, is_mirror_map=False)
         self.sample_shape = (self.n,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -12,6 +14,7 @@ import riemflow as rf
 from riemflow.commuting import joint_flow
 from riemflow.errors import DomainError, NoClosedFormError, ShapeError
 from riemflow.flows import dual_forms
+from riemflow.flows.dual_forms import RowSpace
 
 CLOSED = [
     case for case in COMMUTING if case.make()._joint_flow(case.start(), np.zeros(case.make().dim)) is not None
@@ -282,3 +285,21 @@ def test_the_null_space_is_that_of_the_rows_not_of_their_products():
         nu @ np.vstack([near, 3 * rows[2]]),
         atol=1e-12,
     )
+
+
+def test_independent_sparse_rows_are_told_without_a_copy_of_the_data():
+    """scipy.sparse turns a transpose to rows again, which is all the data once more."""
+    rng = np.random.default_rng(0)
+    n, per_row, d = 256, 5_000, 50_000
+    columns = np.concatenate([np.sort(rng.choice(d, per_row, replace=False)) for _ in range(n)])
+    entries = rng.standard_normal(n * per_row)
+    Z = csr_array((entries, columns, per_row * np.arange(n + 1)), shape=(n, d))
+    size = Z.data.nbytes + Z.indices.nbytes
+    tracemalloc.start()
+    try:
+        space = RowSpace(Z)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert space.basis is None and space.dim == n
+    assert peak < 0.5 * size

@@ -217,3 +217,25 @@ def test_goals_and_partial_results_on_a_sphere():
     with pytest.raises(ConvergenceError) as caught:
         rf.riemannian_gradient_flow(Matrices(2, 2), lambda X: -(anp.sum(X**2) ** 2), np.eye(2), 10.0)
     assert caught.value.partial.w.shape[1:] == (2, 2)
+
+
+def test_metrics_of_many_points_are_asked_for_at_once():
+    """A space that has inner products and no matrix is asked once, or pair by pair if need be."""
+    half_plane, flat = PoincareHalfSpace(2), PoincareHalfSpace(2)
+    calls, product = [], half_plane.metric.inner_product
+
+    def counted(a, b, at):
+        calls.append(np.shape(a))
+        return product(a, b, at)
+
+    def single(a, b, at):
+        if np.ndim(a) > 1:
+            raise ValueError("one vector")
+        return float(product(a, b, at))
+
+    half_plane.metric.inner_product, flat.metric.inner_product = counted, single
+    w = np.array([[[0.0, 1.0], [0.5, 2.0]], [[1.0, 0.5], [-1.0, 4.0]]])
+    expected = np.eye(2) / w[..., 1, None, None] ** 2
+    np.testing.assert_allclose(RiemannianSpace(half_plane).matrix(w), expected, rtol=1e-14)
+    assert calls == [(12, 2)]
+    np.testing.assert_allclose(RiemannianSpace(flat).matrix(w), expected, rtol=1e-14)

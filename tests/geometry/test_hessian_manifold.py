@@ -364,3 +364,9 @@ def test_objects_say_what_they_are_of():
         "LegendreTransform(Gamma)",
         "NaturalToGeomstats(Gamma -> GammaDistributions)",
     ]
+
+
+def test_random_tangent_vectors_need_a_regular_metric():
+    """1 + e^{-800} is 1: there is no length there, and so no vector of length one."""
+    with pytest.raises(DomainError, match="not positive definite there in float64"):
+        HessianManifold(LogSumExp(2)).random_tangent_vec(np.array([-800.0, 0.0]))

@@ -14,7 +14,7 @@ from riemflow.errors import ConvergenceError, DomainError
 from riemflow.flows.limits.dual_newton import Dual, Newton, minimise
 from riemflow.legendre.algebra import Composed, Product, Scaled, Sum, Tilted
 from riemflow.legendre.entropies import HyperbolicEntropy, NegativeEntropy
-from riemflow.legendre.function import LegendreFunction
+from riemflow.legendre.function import LegendreFunction, times_transposed
 from riemflow.legendre.quadratic import Quadratic, SquaredNorm
 from riemflow.legendre.separable import scale_columns
 from riemflow.losses import Logistic
@@ -344,8 +344,7 @@ def _smooth_margin(R: LegendreFunction, rows: Any, cost: _Cost) -> MaximumMargin
 def _dependence(rows: Any) -> np.ndarray | None:
     """v with vᵀ rows = 0 and Σ v_i > 0, shape=[k]; None if the rows are independent."""
     scale = np.sqrt(np.asarray((rows * rows).sum(axis=1)).ravel())
-    gram = rows @ rows.T
-    gram = (gram.toarray() if issparse(gram) else gram) / np.outer(scale, scale)
+    gram = times_transposed(rows, rows) / np.outer(scale, scale)
     if np.linalg.eigvalsh(gram)[0] > APART:
         return None
     if issparse(rows):  # columns of zeros change no singular value

@@ -167,13 +167,13 @@ class GeodesicSolver(ExpSolver, LogSolver):
             )
 
 
-class GeodesicMetric:
-    """What a metric whose `exp_solver` is a `GeodesicSolver` adds to geomstats' RiemannianMetric."""
+class GeodesicConnection:
+    """What a connection whose `exp_solver` is a `GeodesicSolver` adds to geomstats' Connection."""
 
     exp_solver: GeodesicSolver
 
     def parallel_transport(self, tangent_vec, base_point, direction=None, end_point=None):
-        """Levi-Civita's parallel transport: ``u' = -Γ(w', u)`` along a geodesic from base_point.
+        """Parallel transport: ``u' = -Γ(w', u)`` along a geodesic of this connection from base_point.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class GeodesicMetric:
         Returns
         -------
         transported : array-like, shape=[..., dim]
-            Of the same length, at the same angle to the geodesic.
+            By a metric's own connection of the same length, at the same angle to the geodesic.
 
         Raises
         ------
@@ -198,6 +198,10 @@ class GeodesicMetric:
             Unless one of direction and end_point is given.
         """
         return self.exp_solver.transport(tangent_vec, base_point, direction, end_point)
+
+
+class GeodesicMetric(GeodesicConnection):
+    """What a metric whose `exp_solver` is a `GeodesicSolver` adds to geomstats' RiemannianMetric."""
 
     def squared_dist(self, point_a, point_b):
         """The squared length of the geodesic between two points: shapes=[..., dim] -> shape=[...].

@@ -6,11 +6,10 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-from scipy.special import zeta
 
 from riemflow.geometry.geodesics.linear import solve
 from riemflow.legendre.algebra import Scaled, Tilted
-from riemflow.legendre.families import Dirichlet, Gamma
+from riemflow.legendre.families import Dirichlet, Gamma, polygamma
 from riemflow.legendre.partition import LogPartition
 from riemflow.legendre.ridge import RidgeSum
 from riemflow.legendre.separable import Separable
@@ -51,9 +50,9 @@ def _(R, w, v, u):
 
 @spread.register
 def _(R: Dirichlet, w, v, u):
-    # Trigamma ψ₁ = ζ(2, ·) and ψ₂ = -2 ζ(3, ·), of w and of its sum.
+    # ψ₁ and ψ₂ of w and of its sum.
     z = np.concatenate([w, w.sum(axis=-1, keepdims=True)], axis=-1)
-    first, second = zeta(2.0, z), -2.0 * zeta(3.0, z)
+    first, second = polygamma(1, z), polygamma(2, z)
     force = second[..., :-1] * v * u
     force -= second[..., -1:] * v.sum(axis=-1, keepdims=True) * u.sum(axis=-1, keepdims=True)
     # g = diag(ψ₁(w)) - ψ₁(Σw) 11ᵀ, solved by Sherman and Morrison.
@@ -67,7 +66,7 @@ def _(R: Dirichlet, w, v, u):
 @spread.register
 def _(R: Gamma, w, v, u):
     a, c = w[..., 0], -w[..., 1]
-    first, second = zeta(2.0, a), -2.0 * zeta(3.0, a)
+    first, second = polygamma(1, a), polygamma(2, a)
     cross = v[..., 0] * u[..., 1] + v[..., 1] * u[..., 0]
     twice = v[..., 1] * u[..., 1]
     f = second * v[..., 0] * u[..., 0] + twice / c**2
